@@ -1,0 +1,16 @@
+-- One row per (attempt, method): the final verdict and how it came about.
+create table verdicts (
+    attempt_id VARCHAR NOT NULL,
+    method_version VARCHAR NOT NULL,
+    run_id VARCHAR NOT NULL,
+    verdict VARCHAR NOT NULL check (verdict in ('vulnerable', 'resistant', 'undecided', 'error', 'not_applicable')),
+    decided_by VARCHAR NOT NULL check (decided_by in ('evidence', 'judges', 'human')),
+    pattern VARCHAR,
+    confidence_ppm INTEGER check (confidence_ppm between 0 and 1000000),
+    judges_label VARCHAR NOT NULL check (judges_label in ('live judges', 'offline judges', 'no judges')),
+    route VARCHAR NOT NULL check (route in ('automatic', 'review', 'error')),
+    reason VARCHAR NOT NULL,
+    decided_at TIMESTAMPTZ NOT NULL,
+    dt DATE NOT NULL,
+    primary key (attempt_id, method_version)
+);
