@@ -1,0 +1,164 @@
+"""Settings: flag > environment > `aispm.toml` > default. Secrets appear only as references."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from tasks.errors import ConfigError
+
+CONTENT_ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: home of `sql/`, `probes/` and `mappings/`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSettings:
+    enabled: bool = False
+    regions: tuple[str, ...] = ("eu-central-1",)
+    endpoint_url: str | None = None
+    """Set to read another endpoint than AWS itself, such as a test double; results are then labelled as a fake's."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    timeout_s: float = 10.0
+    """Of one request of a source."""
+    aws: AwsSettings = field(default_factory=AwsSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbingSettings:
+    families: tuple[str, ...] = ()
+    """Family ids to run; empty = all that fit."""
+    folder: str | None = None
+    """A folder with your own families, read beside the built-in ones."""
+    templates_per_family: int = 6
+    """Of the nightly run; the weekly run takes all."""
+    trials: int = 1
+    concurrency: int = 8
+    """Requests in flight per target."""
+    timeout_s: float = 20.0
+    batch_size: int = 100
+    """Attempts in one task run and one lake commit."""
+    max_requests: int = 20_000
+    seed: int | None = None
+    """Fixes the canaries; leave unset in production so that no target can learn them."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingSettings:
+    meta_floor: float = 0.7
+    """Meta confidence below this always goes to human review."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    spool: str | None = None
+    """Folder of a gateway's closed log segments to ingest."""
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorSettings:
+    engine: str = "prefect"
+    """`prefect`, or `plain` for the same steps without an orchestrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    home: Path = Path(".aispm")
+    inventory: Path = Path("inventory.yaml")
+    demo: bool = False
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
+    probing: ProbingSettings = field(default_factory=ProbingSettings)
+    judging: JudgingSettings = field(default_factory=JudgingSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    orchestrator: OrchestratorSettings = field(default_factory=OrchestratorSettings)
+
+    @property
+    def lake(self) -> Path:
+        return self.home / "lake"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
+
+
+def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
+    """Read `aispm.toml` (or `path`), then `AISPM_HOME` and `AISPM_INVENTORY`, then `overrides` that are not None.
+
+    Relative paths in the file are taken from the file's folder. Raises ConfigError with file and line on unknown
+    keys, wrong types or broken TOML.
+    """
+    file = path or Path(os.environ.get("AISPM_CONFIG", "aispm.toml"))
+    settings = Settings()
+    if file.exists():
+        text = file.read_text(encoding="utf-8")
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as e:
+            raise ConfigError(f"not valid TOML: {e.args[0]}", file, getattr(e, "lineno", None)) from None
+        settings = _build(Settings, data, file, text, "")
+        base = file.resolve().parent
+        settings = replace(settings, home=base / settings.home, inventory=base / settings.inventory)
+    elif path is not None:
+        raise ConfigError("no such file; `aispm init` writes one", path)
+    env = {"home": os.environ.get("AISPM_HOME"), "inventory": os.environ.get("AISPM_INVENTORY")}
+    for name, value in {**env, **overrides}.items():
+        if value is not None and (name in overrides or env.get(name)) and overrides.get(name, value) is not None:
+            settings = replace(settings, **{name: Path(value) if name in env else value})
+    if settings.orchestrator.engine not in ("plain", "prefect"):
+        raise ConfigError("orchestrator.engine must be `plain` or `prefect`", file)
+    return settings
+
+
+def _build(cls: type, data: dict[str, Any], file: Path, text: str, prefix: str) -> Any:
+    hints = get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in known:
+            options = ", ".join(sorted(known))
+            raise ConfigError(f"unknown setting `{prefix}{key}`; known here: {options}", file, _line(text, key))
+        hint = hints[key]
+        if is_dataclass(hint) and isinstance(hint, type):
+            if not isinstance(value, dict):
+                raise ConfigError(f"`{prefix}{key}` is a table: write [{prefix}{key}]", file, _line(text, key))
+            values[key] = _build(hint, value, file, text, f"{prefix}{key}.")
+        else:
+            values[key] = _coerce(hint, value, f"{prefix}{key}", file, text)
+    return cls(**values)
+
+
+def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
+    wanted = [t for t in get_args(hint) if t is not type(None)] if type(None) in get_args(hint) else [hint]
+    kind = wanted[0]
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if getattr(kind, "__origin__", None) is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        if kind in (int, float) and value <= 0 and name != "probing.seed":
+            raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name.rsplit('.', 1)[-1]))
+        return value
+    raise ConfigError(f"`{name}` has the wrong type: {value!r}", file, _line(text, name.rsplit(".", 1)[-1]))
+
+
+def _line(text: str, key: str) -> int | None:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip().lstrip("[").startswith(key):
+            return number
+    return None
