@@ -1,0 +1,22 @@
+-- One row per version of an asset: written when its configuration, declaration or presence changed.
+select
+    asset_id,
+    run_id,
+    valid_from,
+    kind,
+    name,
+    state,
+    config_hash,
+    cast(props as JSON) as props,
+    cast(sources as JSON) as sources,
+    declared,
+    active,
+    owner,
+    env,
+    exposure,
+    risk_tier,
+    proof_label,
+    recorded_at,
+    batch_key,
+    row_sha256,
+from lake.asset_versions

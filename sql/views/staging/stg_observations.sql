@@ -1,0 +1,21 @@
+-- One row per (source, thing seen, run): what a source said, with the asset it was resolved to.
+select
+    observation_id,
+    run_id,
+    asset_id,
+    source,
+    source_version,
+    kind,
+    name,
+    cast(natural_keys as JSON) as natural_keys,
+    cast(props as JSON) as props,
+    evidence,
+    confidence,
+    completeness,
+    observed_at,
+    proof_label,
+    dt,
+    recorded_at,
+    batch_key,
+    row_sha256,
+from lake.observations
