@@ -1,9 +1,9 @@
 """Base errors and exit codes of all rings.
 
-    AispmError                 exit 1
-    ├── ConfigError            exit 2   bad settings, inventory, probe or mapping: fix the file
-    ├── IncompleteError        exit 4   a target, judge or budget stopped the run short
-    └── VerificationError      exit 5   a signature, hash or root does not hold
+AispmError                 exit 1
+├── ConfigError            exit 2   bad settings, inventory, probe or mapping: fix the file
+├── IncompleteError        exit 4   a target, judge or budget stopped the run short
+└── VerificationError      exit 5   a signature, hash or root does not hold
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Errors of the task ring; the tree's root and exit codes are in `gateway/errors.py`.
 
-    AispmError
-    ├── ConfigError
-    ├── IncompleteError
-    ├── VerificationError
-    └── LakeError           exit 1   the lake refused a write or holds what it should not
+AispmError
+├── ConfigError
+├── IncompleteError
+├── VerificationError
+└── LakeError           exit 1   the lake refused a write or holds what it should not
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class AssetKind(StrEnum):
 class Outcome(StrEnum):
     """Of a posture check. `UNKNOWN` = not read; it is never a pass."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - an outcome, not a password
     FAIL = "fail"
     UNKNOWN = "unknown"
     NOT_APPLICABLE = "not_applicable"

@@ -114,10 +114,12 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         settings = replace(settings, home=base / settings.home, inventory=base / settings.inventory)
     elif path is not None:
         raise ConfigError("no such file; `aispm init` writes one", path)
-    env = {"home": os.environ.get("AISPM_HOME"), "inventory": os.environ.get("AISPM_INVENTORY")}
-    for name, value in {**env, **overrides}.items():
-        if value is not None and (name in overrides or env.get(name)) and overrides.get(name, value) is not None:
-            settings = replace(settings, **{name: Path(value) if name in env else value})
+    chosen: dict[str, Any] = {"home": os.environ.get("AISPM_HOME"), "inventory": os.environ.get("AISPM_INVENTORY")}
+    chosen.update({name: value for name, value in overrides.items() if value is not None})
+    for name, value in chosen.items():
+        if value:
+            typed: Any = Path(value) if name in ("home", "inventory") else value
+            settings = replace(settings, **{name: typed})
     if settings.orchestrator.engine not in ("plain", "prefect"):
         raise ConfigError("orchestrator.engine must be `plain` or `prefect`", file)
     return settings
@@ -148,11 +150,15 @@ def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
         return Path(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if getattr(kind, "__origin__", None) is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+    if (
+        getattr(kind, "__origin__", None) is tuple
+        and isinstance(value, list)
+        and all(isinstance(v, str) for v in value)
+    ):
         return tuple(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        if kind in (int, float) and value <= 0 and name != "probing.seed":
-            raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name.rsplit('.', 1)[-1]))
+        if isinstance(value, int | float) and value <= 0 and kind is not bool and name != "probing.seed":
+            raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name.rsplit(".", 1)[-1]))
         return value
     raise ConfigError(f"`{name}` has the wrong type: {value!r}", file, _line(text, name.rsplit(".", 1)[-1]))
 

@@ -8,6 +8,6 @@ create table evidence (
     detail VARCHAR NOT NULL check (json_valid(detail)),
     signature VARCHAR,
     key_id VARCHAR,
-    at TIMESTAMPTZ NOT NULL,
+    made_at TIMESTAMPTZ NOT NULL,
     primary key (run_id, kind, table_name, position)
 );

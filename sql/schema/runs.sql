@@ -5,7 +5,7 @@ create table runs (
     flow VARCHAR NOT NULL,
     campaign_id VARCHAR NOT NULL,
     state VARCHAR NOT NULL check (state in ('started', 'resumed', 'complete', 'incomplete', 'failed', 'abandoned')),
-    at TIMESTAMPTZ NOT NULL,
+    entered_at TIMESTAMPTZ NOT NULL,
     code_version VARCHAR NOT NULL,
     params_sha256 VARCHAR NOT NULL,
     demo BOOLEAN NOT NULL,

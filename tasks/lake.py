@@ -1,0 +1,308 @@
+"""The evidence lake: the only module that opens the Delta tables or DuckDB on them.
+
+One Delta table per file of `sql/schema/`. The DDL there is the schema of record *and* the row gate: its NOT NULL, CHECK
+and PRIMARY KEY constraints decide which rows of a batch are committed and which are quarantined with the constraint
+as the reason. A commit carries its batch key, so the same batch never lands twice, whoever retries it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from tasks.errors import LakeError
+from tasks.records import canonical_json
+from tasks.settings import CONTENT_ROOT
+
+SCHEMA_FOLDER = CONTENT_ROOT / "sql" / "schema"
+VIEW_LAYERS = tuple(CONTENT_ROOT / "sql" / "views" / layer for layer in ("staging", "intermediate", "marts"))
+STAMPS = "recorded_at TIMESTAMPTZ NOT NULL, batch_key VARCHAR NOT NULL, row_sha256 VARCHAR NOT NULL"
+MAX_COMMIT_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What the DDL of one table says."""
+
+    name: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+    predicates: tuple[tuple[str, str], ...]
+    """(SQL that must hold, reason when it does not)."""
+
+    @property
+    def partitions(self) -> list[str]:
+        return ["dt"] if "dt" in self.schema.names else []
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The batch is durable: `rows` in the table at `version`, `quarantined` beside it."""
+
+    version: int
+    rows: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The batch key was in the lake already; nothing was written."""
+
+    rows: int = 0
+    quarantined: int = 0
+
+
+@cache
+def tables() -> dict[str, Table]:
+    """Every lake table by name, read from `sql/schema/`."""
+    con = duckdb.connect()
+    con.execute("set TimeZone = 'UTC'")
+    found = {}
+    for file in sorted(SCHEMA_FOLDER.glob("*.sql")):
+        name = file.stem
+        con.execute(file.read_text(encoding="utf-8"))
+        con.execute(f"create view stamped as select *, {_empty_stamps()} from {name}")
+        schema = con.table("stamped").to_arrow_table().schema
+        con.execute("drop view stamped")
+        rows = con.execute(
+            "select constraint_type, constraint_column_names, expression from duckdb_constraints() where table_name = ?",
+            [name],
+        ).fetchall()
+        key = next(tuple(columns) for kind, columns, _ in rows if kind == "PRIMARY KEY")
+        predicates = [
+            (f'"{columns[0]}" is not null', f"{columns[0]} is missing")
+            for kind, columns, _ in rows
+            if kind == "NOT NULL"
+        ]
+        predicates += [(f"coalesce({sql}, true)", f"violates {sql}") for kind, _, sql in rows if kind == "CHECK"]
+        found[name] = Table(name, schema, key, tuple(predicates))
+    return found
+
+
+def _empty_stamps() -> str:
+    columns = (part.split()[:2] for part in STAMPS.split(", "))
+    return ", ".join(f"null::{kind} as {name}" for name, kind in columns)
+
+
+def row_hash(table: Table, row: Mapping[str, Any]) -> str:
+    """SHA-256 of a row: 0x00 ‖ canonical JSON of the table name and all columns in DDL order (RFC 6962 leaf).
+
+    Integers and dates are written as strings so that no reader can round them; null stays null.
+    """
+    values: list[Any] = [table.name]
+    for name in table.schema.names:
+        if name == "row_sha256":
+            continue
+        value = row.get(name)
+        if value is None or isinstance(value, str):
+            values.append(value)
+        elif isinstance(value, bool):
+            values.append("true" if value else "false")
+        elif isinstance(value, dt.datetime):
+            values.append(str(int(value.timestamp()) * 1_000_000 + value.microsecond))
+        elif isinstance(value, dt.date):
+            values.append(value.isoformat())
+        else:
+            values.append(str(value))
+    return hashlib.sha256(b"\x00" + canonical_json(values).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Lake:
+    """The lake under one folder. Many processes may append and read at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def append(
+        self, table: str, rows: Sequence[Mapping[str, Any]], *, key: str, run_id: str, number: int = 1
+    ) -> Committed | Skipped:
+        """Commit `rows` once under `key`; durable on disk when this returns.
+
+        A second call with the same key (and a `number` not above the committed one) writes nothing. Rows that break a
+        constraint of the DDL go to `quarantined_rows`. Raises LakeError on columns the table does not have, or when
+        the commit is refused for other reasons than a race.
+        """
+        spec = tables()[table]
+        unknown = {name for row in rows for name in row} - set(spec.schema.names)
+        if unknown:
+            raise LakeError(f"{table} has no column {', '.join(sorted(unknown))}; add it to sql/schema/{table}.sql")
+        for attempt in range(MAX_COMMIT_TRIES):
+            delta = self._open(spec)
+            if (delta.transaction_version(key) or 0) >= number:
+                return Skipped()
+            now = dt.datetime.now(dt.UTC)
+            good, bad = _gate(spec, [{**row, "recorded_at": now, "batch_key": f"{key}#{number}"} for row in rows])
+            if bad:
+                self._quarantine(table, bad, key=f"{key}#{number}", run_id=run_id, now=now)
+            try:
+                # The very object that was asked for the key: a racing commit of the same key is then refused.
+                write_deltalake(
+                    delta,
+                    good,
+                    mode="append",
+                    commit_properties=CommitProperties(
+                        app_transactions=[Transaction(key, number)],
+                        custom_metadata={"run_id": run_id, "batch_key": f"{key}#{number}"},
+                        max_commit_retries=0,
+                    ),
+                    writer_properties=WriterProperties(compression="ZSTD", compression_level=3),
+                )
+            except CommitFailedError:
+                time.sleep(random.uniform(0, 0.02 * (attempt + 1)))  # noqa: S311 - jitter, not a secret
+                continue
+            version = delta.version()
+            self._make_durable(spec.name, version)
+            return Committed(version, len(good), len(bad))
+        raise LakeError(f"{table}: gave up after {MAX_COMMIT_TRIES} refused commits; are many runs writing at once?")
+
+    def committed(self, table: str, key: str, number: int = 1) -> bool:
+        """Whether the batch is in the lake."""
+        return (self._open(tables()[table]).transaction_version(key) or 0) >= number
+
+    def _open(self, spec: Table) -> DeltaTable:
+        uri = self.root / "tables" / spec.name
+        try:
+            return DeltaTable(str(uri))
+        except TableNotFoundError:
+            uri.mkdir(parents=True, exist_ok=True)
+            # `ignore`: two first writers may race to create it.
+            DeltaTable.create(str(uri), schema=spec.schema, partition_by=spec.partitions, mode="ignore", name=spec.name)
+            return DeltaTable(str(uri))
+
+    def _quarantine(
+        self, table: str, bad: Sequence[tuple[Mapping[str, Any], str]], *, key: str, run_id: str, now: dt.datetime
+    ) -> None:
+        spec = tables()[table]
+        rows = {
+            (str([row.get(c) for c in spec.key]), reason): {
+                "run_id": run_id,
+                "table_name": table,
+                "batch": key,
+                "row_key": str([row.get(c) for c in spec.key]),
+                "reason": reason,
+                "body_sha256": hashlib.sha256(json.dumps(row, default=str, sort_keys=True).encode()).hexdigest(),
+                "quarantined_at": now,
+            }
+            for row, reason in bad
+        }
+        self.append("quarantined_rows", list(rows.values()), key=f"{table}/{key}", run_id=run_id)
+
+    def _make_durable(self, table: str, version: int) -> None:
+        """fsync what a commit added (delta-rs does not), so that a power cut keeps what was acknowledged."""
+        folder = self.root / "tables" / table
+        log = folder / "_delta_log" / f"{version:020}.json"
+        added = [
+            folder / action["add"]["path"]
+            for action in map(json.loads, log.read_text(encoding="utf-8").splitlines())
+            if "add" in action
+        ]
+        for path in [*added, *{file.parent for file in added}, log, log.parent]:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def connect(self, *, views: bool = True) -> duckdb.DuckDBPyConnection:
+        """An in-memory DuckDB with a view per lake table in schema `lake`, and the views of `sql/views/` on top.
+
+        The views name the exact files of each table's current version: a file planted in a folder is never read.
+        """
+        con = duckdb.connect()
+        con.execute("set TimeZone = 'UTC'")
+        con.execute("create schema lake")
+        for spec in tables().values():
+            con.execute(self._view(spec))
+        for layer in VIEW_LAYERS if views else ():
+            for file in sorted(layer.glob("*.sql")):
+                body = file.read_text(encoding="utf-8").strip().rstrip(";")
+                try:
+                    con.execute(f'create view "{file.stem}" as {body}')
+                except duckdb.Error as e:
+                    raise LakeError(f"{file}: {e}") from e
+        return con
+
+    def query(self, sql: str, parameters: Sequence[Any] = (), *, views: bool = False) -> list[dict[str, Any]]:
+        """Rows of a trusted query as dicts. `views` also builds the views of `sql/views/`."""
+        con = self.connect(views=views)
+        try:
+            cursor = con.execute(sql, list(parameters))
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            con.close()
+
+    def files(self, table: str) -> list[str]:
+        """The data files of the table's current version."""
+        uri = self.root / "tables" / table
+        return sorted(DeltaTable(str(uri)).file_uris()) if DeltaTable.is_deltatable(str(uri)) else []
+
+    def _view(self, spec: Table) -> str:
+        files = self.files(spec.name)
+        if not files:
+            ddl = (SCHEMA_FOLDER / f"{spec.name}.sql").read_text(encoding="utf-8")
+            head = f"create table {spec.name} ("
+            return ddl.replace(head, f"create table lake.{spec.name} ({STAMPS}, ", 1)
+        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+        columns = ", ".join(f'"{name}"' for name in spec.schema.names)
+        hive = ", hive_partitioning = true, hive_types = {'dt': DATE}" if spec.partitions else ""
+        return f"create view lake.{spec.name} as select {columns} from read_parquet([{listed}]{hive})"  # noqa: S608 - our own paths, quoted
+
+    def batches(self, spec: Table, run_id: str) -> Iterator[dict[str, Any]]:
+        """All rows of one run in a table, in key order, as stored."""
+        order = ", ".join(f'"{name}"' for name in spec.key)
+        yield from self.query(f"select * from lake.{spec.name} where run_id = ? order by {order}", [run_id])  # noqa: S608
+
+
+def _gate(spec: Table, rows: list[dict[str, Any]]) -> tuple[pa.Table, list[tuple[Mapping[str, Any], str]]]:
+    """Split a batch into the rows to commit (hashed) and the rejected ones with a reason each."""
+    bad: list[tuple[Mapping[str, Any], str]] = []
+    typed: list[dict[str, Any]] = []
+    bare = pa.schema([field for field in spec.schema if field.name != "row_sha256"])
+    try:
+        batch = pa.Table.from_pylist(rows, schema=bare)
+        typed = rows
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        for row in rows:  # find the culprits one by one
+            try:
+                pa.Table.from_pylist([row], schema=bare)
+                typed.append(row)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as e:
+                bad.append((row, f"wrong type: {str(e).splitlines()[0][:200]}"))
+        batch = pa.Table.from_pylist(typed, schema=bare)
+    con = duckdb.connect()
+    con.execute("set TimeZone = 'UTC'")
+    con.register("batch", batch)
+    reasons: dict[int, str] = {}
+    tests = ", ".join(f"({sql})" for sql, _ in spec.predicates)
+    keys = ", ".join(f'"{name}"' for name in spec.key)
+    sql = f"select row_number() over () - 1, row_number() over (partition by {keys}) > 1, {tests} from batch"  # noqa: S608
+    for position, repeated, *held in con.sql(sql).fetchall() if typed else ():
+        failed = [reason for ok, (_, reason) in zip(held, spec.predicates, strict=True) if not ok]
+        if failed:
+            reasons[position] = "; ".join(failed)
+        elif repeated:
+            reasons[position] = "repeats the key of another row in the batch"
+    con.close()
+    bad += [(typed[position], reason) for position, reason in sorted(reasons.items())]
+    kept = [row for position, row in enumerate(typed) if position not in reasons]
+    good = [{**row, "row_sha256": row_hash(spec, row)} for row in kept]
+    return pa.Table.from_pylist(good, schema=spec.schema), bad
