@@ -1,0 +1,5 @@
+"""`python -m flows` is `aispm`."""
+
+from flows.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The product's table of contents: what a posture run does, in order."""
+
+from __future__ import annotations
+
+from flows.assess import assess
+from flows.discover import discover
+from flows.engine import Engine
+from flows.export import report
+from flows.ingest_gateway import ingest_gateway
+from flows.judge import judge
+from flows.map_controls import map_controls
+from flows.outcome import Outcome, conclude
+from flows.probe import probe
+from flows.publish import publish
+from tasks.discovery.inventory import load_inventory
+from tasks.probing.catalog import load_families
+from tasks.quality import QualityGate
+from tasks.runs import opened_run
+from tasks.settings import PROBES, Settings
+
+
+def posture(flow: str, settings: Settings, engine: Engine) -> Outcome:
+    """Take the estate of `settings.inventory` to a signed report. `flow` is `nightly` or `weekly`.
+
+    Bad input (inventory, probes, mappings, settings) raises ConfigError before anything is sent or written.
+    """
+    inventory = load_inventory(settings.inventory)
+    families = load_families(PROBES, settings.probing.folder)
+    with QualityGate() as gate, opened_run(flow, settings) as run:
+        troubles = [
+            *discover(run, engine, inventory),
+            *assess(run, engine, inventory),
+            *ingest_gateway(run, engine),
+            *probe(run, engine, families),
+            *judge(run, engine, families),
+            *map_controls(run, engine, inventory),
+        ]
+        sealed = conclude(run, engine, gate, troubles)
+        publish(run, engine)
+        return report(run, engine, sealed)
+
+
