@@ -8,7 +8,7 @@ select
     cast(detail as JSON) as detail,
     signature,
     key_id,
-    at,
+    made_at,
     recorded_at,
     batch_key,
     row_sha256,

@@ -5,7 +5,7 @@ select
     flow,
     campaign_id,
     state,
-    at,
+    entered_at,
     code_version,
     params_sha256,
     demo,

@@ -1,0 +1,11 @@
+-- One row per (run, edge): the edges of each source asset in the newest run, up to this one, that saw any of it.
+with seen as (
+    select e.src_id, e.dst_id, e.rel, e.run_id as seen_run_id, e.source, e.valid_from, s.started_at as seen_at
+    from stg_edges as e
+    join int_asof as s on s.run_id = e.run_id
+)
+
+select r.run_id, seen.*
+from int_asof as r
+join seen on seen.seen_at <= r.as_of
+qualify dense_rank() over (partition by r.run_id, seen.src_id order by seen.seen_at desc, seen.seen_run_id desc) = 1

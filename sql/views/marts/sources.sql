@@ -1,0 +1,14 @@
+-- One row per (run, source, position): what a discovery source was asked to read and how completely it could.
+select
+    run_id,
+    position,
+    coalesce(detail ->> '$.source', table_name) as source,
+    coalesce(detail ->> '$.scope', '') as scope,
+    coalesce(detail ->> '$.completeness', 'error') as completeness,
+    coalesce(detail ->> '$.reason', '') as reason,
+    coalesce(
+        try_cast(detail ->> '$.observations' as BIGINT), json_array_length(detail, '$.observations'), 0
+    ) as observations,
+    made_at as read_at,
+from stg_evidence
+where kind = 'source'
