@@ -38,5 +38,3 @@ def posture(flow: str, settings: Settings, engine: Engine) -> Outcome:
         sealed = conclude(run, engine, gate, troubles)
         publish(run, engine)
         return report(run, engine, sealed)
-
-

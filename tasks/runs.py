@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.crash import crash_point
-from tasks.errors import IncompleteError
+from tasks.errors import IncompleteError, LakeError
 from tasks.lake import Lake
 from tasks.records import canonical_json, digest
 from tasks.settings import CONTENT_ROOT, Settings
 
 OPEN_STATES = ("started", "resumed")
+LAST_REPORT_FILE = "package.json.sig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,21 @@ class Run:
     def committed(self, table: str, batch: str = "all") -> bool:
         return self.lake.committed(table, f"{self.run_id}/{table}/{batch}")
 
+    @property
+    def sealed(self) -> bool:
+        """Whether the run's root is signed; nothing may be added to it any more."""
+        sql = "select count(*) as n from lake.evidence where kind = 'root' and run_id = ?"
+        return bool(self.lake.query(sql, [self.run_id])[0]["n"])
+
+    @property
+    def reported(self) -> bool:
+        """Whether the last file of its report is in place."""
+        return (self.report_folder / LAST_REPORT_FILE).exists()
+
     def record(self, state: str, detail: dict[str, Any] | None = None) -> None:
         """Append a state of this run."""
+        if self.sealed:
+            raise LakeError(f"run {self.run_id} is sealed; nothing can be added to it")
         seen = self.lake.query("select count(*) as n from lake.runs where run_id = ?", [self.run_id])[0]["n"]
         row = {
             "run_id": self.run_id,
@@ -109,14 +123,16 @@ def opened_run(flow: str, settings: Settings) -> Iterator[Run]:
                from lake.runs where flow = ? qualify row_number() over (order by run_id desc, seq desc) = 1""",
             [flow],
         )
-        last = rows[0] if rows and rows[0]["state"] in OPEN_STATES else None
-        if last is not None:
+        if rows and rows[0]["state"] != "abandoned":
+            last = rows[0]
             old = Run(last["run_id"], flow, settings, last["started_at"], last["params_sha256"], resumed=True)
-            if last["params_sha256"] == params:
-                old.record("resumed")
+            if last["params_sha256"] == params and not old.reported:
+                if not old.sealed:
+                    old.record("resumed")
                 yield old
                 return
-            old.record("abandoned", {"reason": "inventory, settings, code or content changed before it could resume"})
+            if last["state"] in OPEN_STATES:
+                old.record("abandoned", {"reason": "inventory, settings, code or content changed before it resumed"})
         now = dt.datetime.now(dt.UTC)
         run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         run = Run(run_id, flow, settings, now, params)

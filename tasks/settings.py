@@ -12,6 +12,8 @@ from tasks.errors import ConfigError
 
 CONTENT_ROOT = Path(__file__).resolve().parent.parent
 """The checkout: home of `sql/`, `probes/` and `mappings/`."""
+PROBES = CONTENT_ROOT / "probes"
+MAPPINGS = CONTENT_ROOT / "mappings"
 
 
 @dataclass(frozen=True, slots=True)
