@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.mapping.resolve import load_kinds
+
 from flows.assess import assess
 from flows.discover import discover
 from flows.engine import Engine
@@ -13,28 +15,32 @@ from flows.outcome import Outcome, conclude
 from flows.probe import probe
 from flows.publish import publish
 from tasks.discovery.inventory import load_inventory
+from tasks.mapping.catalog import load_catalogs
 from tasks.probing.catalog import load_families
 from tasks.quality import QualityGate
 from tasks.runs import opened_run
 from tasks.settings import PROBES, Settings
 
 
-def posture(flow: str, settings: Settings, engine: Engine) -> Outcome:
+def posture(flow: str, settings: Settings, engine: Engine, gate: QualityGate) -> Outcome:
     """Take the estate of `settings.inventory` to a signed report. `flow` is `nightly` or `weekly`.
 
-    Bad input (inventory, probes, mappings, settings) raises ConfigError before anything is sent or written.
+    Bad input (inventory, probes, mappings) raises ConfigError before anything is sent or written. A run that was
+    killed is resumed: what it had committed stays, and no finished attempt is sent again.
     """
     inventory = load_inventory(settings.inventory)
     families = load_families(PROBES, settings.probing.folder)
-    with QualityGate() as gate, opened_run(flow, settings) as run:
-        troubles = [
-            *discover(run, engine, inventory),
-            *assess(run, engine, inventory),
-            *ingest_gateway(run, engine),
-            *probe(run, engine, families),
-            *judge(run, engine, families),
-            *map_controls(run, engine, inventory),
-        ]
-        sealed = conclude(run, engine, gate, troubles)
+    load_kinds(load_catalogs())
+    with opened_run(flow, settings) as run:
+        if not run.sealed:
+            troubles = [
+                *discover(run, engine, inventory),
+                *assess(run, engine, inventory),
+                *ingest_gateway(run, engine),
+                *probe(run, engine, families),
+                *judge(run, engine, families),
+                *map_controls(run, engine, families),
+            ]
+            conclude(run, engine, gate, troubles)
         publish(run, engine)
-        return report(run, engine, sealed)
+        return report(run, engine)

@@ -1,0 +1,75 @@
+"""Sources → observations, assets, edges, tool versions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from flows.engine import Engine
+from tasks.crash import crash_point
+from tasks.discovery import SOURCES, SourceContext, collect, lake_rows
+from tasks.discovery.inventory import Inventory
+from tasks.records import Completeness, SourceResult, canonical_json, digest
+from tasks.runs import Run
+
+
+def discover(run: Run, engine: Engine, inventory: Inventory) -> list[str]:
+    """One task per source, then one that merges what they saw. Returns what went wrong."""
+    crash_point("discover:before")
+    troubles: list[str] = []
+    results: list[SourceResult] = []
+    batches = [{"run": run, "source": name, "inventory": inventory} for name in SOURCES]
+    engine.progress.update("discover", 0, len(batches))
+    for done, (batch, outcome) in enumerate(engine.map(collect_source, batches), 1):
+        if isinstance(outcome, Exception):
+            troubles.append(f"source {batch['source']} failed: {outcome}")
+        else:
+            results += outcome
+        engine.progress.update("discover", done, len(batches), batch["source"])
+    troubles += [f"{r.source} {r.scope}: {r.reason}" for r in results if r.completeness is Completeness.ERROR]
+    engine.run(merge_assets, run=run, results=results)
+    crash_point("discover:after")
+    return troubles
+
+
+def collect_source(run: Run, source: str, inventory: Inventory) -> list[SourceResult]:
+    """What one source sees now."""
+    return collect(source, SourceContext(run.settings, inventory))
+
+
+def merge_assets(run: Run, results: list[SourceResult]) -> None:
+    """Resolve identities and commit everything that was seen, each table once per run."""
+    now = dt.datetime.now(dt.UTC)
+    previous = run.lake.query(
+        "select * from lake.asset_versions qualify row_number() over (partition by asset_id order by valid_from desc) = 1"
+    )
+    known_tools = run.lake.query("select distinct asset_id, tool_name, hash from lake.tool_versions")
+    results = sorted(results, key=lambda r: (r.source, r.scope))
+    rows = lake_rows(results, previous, run.run_id, now)
+    seen = {(t["asset_id"], t["tool_name"], t["hash"]) for t in known_tools}
+    rows["tool_versions"] = [t for t in rows["tool_versions"] if (t["asset_id"], t["tool_name"], t["hash"]) not in seen]
+    for table in ("observations", "edges", "asset_aliases", "tool_versions", "asset_versions"):
+        run.commit(table, rows[table])
+        crash_point("discover:during")
+    run.commit("evidence", [_source_row(run, n, r, now) for n, r in enumerate(results)], batch="sources")
+
+
+def _source_row(run: Run, position: int, result: SourceResult, now: dt.datetime) -> dict[str, Any]:
+    detail = canonical_json(
+        {
+            "source": result.source,
+            "scope": result.scope,
+            "completeness": result.completeness,
+            "reason": result.reason,
+            "observations": len(result.observations),
+        }
+    )
+    return {
+        "run_id": run.run_id,
+        "kind": "source",
+        "table_name": "observations",
+        "position": position,
+        "sha256": digest(detail),
+        "detail": detail,
+        "made_at": now,
+    }

@@ -1,0 +1,78 @@
+"""Results → findings, stamped with the controls of every framework."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from tasks.mapping.resolve import finding_control_rows, kind_control_rows, load_kinds, overlap_rows
+
+from flows.engine import Engine
+from tasks.assessment import load_checks
+from tasks.crash import crash_point
+from tasks.findings import finding_rows, from_check_results, from_verdicts
+from tasks.mapping.catalog import Catalogs, control_rows, load_catalogs
+from tasks.probing.catalog import Family
+from tasks.runs import Run
+
+
+def map_controls(run: Run, engine: Engine, families: dict[str, Family]) -> list[str]:
+    """Load the catalogues, evaluate findings, stamp them."""
+    crash_point("map:before")
+    engine.progress.update("map", 0, 1)
+    found = engine.run(map_findings, run=run, families=families)
+    engine.progress.update("map", 1, 1, f"{found} findings evaluated")
+    crash_point("map:after")
+    return []
+
+
+def map_findings(run: Run, families: dict[str, Family]) -> int:
+    """Commit catalogues (once per edition), findings and their control stamps; how many findings were evaluated."""
+    now = dt.datetime.now(dt.UTC)
+    catalogs = load_catalogs()
+    kinds = load_kinds(catalogs)
+    _load_reference(run, "controls", catalogs, control_rows(catalogs))
+    _load_reference(run, "kind_controls", catalogs, kind_control_rows(kinds))
+    _load_reference(run, "control_overlaps", catalogs, overlap_rows(catalogs, kinds))
+    findings = evaluate(run, families, now)
+    run.commit("findings", findings)
+    crash_point("map:during")
+    # Read back: after a kill between the two commits the findings of the first try are the ones to stamp.
+    stamped = run.lake.query("select * from lake.findings where run_id = ?", [run.run_id])
+    run.commit("finding_controls", finding_control_rows(stamped, kinds, run.run_id, now))
+    return len(stamped)
+
+
+def evaluate(run: Run, families: dict[str, Family], now: dt.datetime) -> list[dict[str, Any]]:
+    """What this run's check results and verdicts say, against the findings of the runs before."""
+    previous = run.lake.query(
+        """select * from lake.findings where run_id <> ?
+           qualify row_number() over (partition by finding_id order by seq desc) = 1""",
+        [run.run_id],
+    )
+    checks = run.lake.query("select * from lake.check_results where run_id = ?", [run.run_id])
+    verdicts = run.lake.query(
+        """select a.asset_id, a.family_id, any_value(a.proof_label) as proof_label,
+                  count(*) filter (v.verdict = 'vulnerable')::int as vulnerable,
+                  count(*) filter (v.verdict = 'resistant')::int as resistant,
+                  count(*) filter (r.proposal = 'vulnerable')::int as review,
+                  coalesce(to_json(list(a.attempt_id order by a.attempt_id)
+                           filter (v.verdict = 'vulnerable' or r.proposal = 'vulnerable')), '[]')::varchar as attempts
+           from lake.probe_attempts a
+           join lake.verdicts v using (run_id, attempt_id)
+           left join lake.reviews r using (run_id, attempt_id)
+           where a.run_id = ? group by all order by a.asset_id, a.family_id""",
+        [run.run_id],
+    )
+    titles = {check_id: (check.title, check.fix) for check_id, check in load_checks().items()}
+    described = {name: (f.title, f.severity, f.fix) for name, f in families.items() if not f.control_group}
+    evaluations = [
+        *from_check_results(checks, titles, now.date()),
+        *from_verdicts([row for row in verdicts if row["family_id"] in described], described),
+    ]
+    return finding_rows(evaluations, {row["finding_id"]: row for row in previous}, run.run_id, now)
+
+
+def _load_reference(run: Run, table: str, catalogs: Catalogs, rows: list[dict[str, Any]]) -> None:
+    stamped = [{**row, "run_id": run.run_id} for row in rows]
+    run.lake.append(table, stamped, key=f"reference/{table}/{catalogs.sha256}", run_id=run.run_id)

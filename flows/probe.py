@@ -1,0 +1,89 @@
+"""Active assets × families → probe_attempts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+from tasks.discovery.current import current_assets
+from tasks.probing.campaign import Batch, plan, run_batch
+
+from flows.engine import Engine
+from tasks.crash import crash_point
+from tasks.probing.catalog import Family
+from tasks.records import Asset, canonical_json, digest
+from tasks.runs import Run
+
+ERROR_RATE_PERCENT = 5
+"""Above this share of failed attempts a target counts as not tested properly (filter blocks aside)."""
+
+
+def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]:
+    """Freeze the plan, then one task per batch of one target. Returns what went wrong."""
+    crash_point("probe:before")
+    assets = {asset.asset_id: asset for asset in current_assets(run.lake) if asset.active}
+    campaign = engine.run(freeze_plan, run=run, assets=list(assets.values()), families=families)
+    total = sum(len(batch.attempts) for batch in campaign)
+    done = 0
+    engine.progress.update("probe", 0, total)
+    troubles = []
+    work = [{"run": run, "batch": b, "asset": assets[b.asset_id], "families": families} for b in campaign]
+    for arguments, outcome in engine.map(probe_batch, work):
+        batch = arguments["batch"]
+        done += len(batch.attempts)
+        engine.progress.update("probe", done, total, assets[batch.asset_id].name)
+        if isinstance(outcome, Exception):
+            troubles.append(f"probing {assets[batch.asset_id].name}, batch {batch.number}: {outcome}")
+    crash_point("probe:after")
+    return troubles + _error_rates(run, assets)
+
+
+def freeze_plan(run: Run, assets: list[Asset], families: Mapping[str, Family]) -> list[Batch]:
+    """The ordered attempts of this run; its hash and counts become evidence before the first request."""
+    campaign = plan(run.run_id, run.campaign_id, assets, families, run.settings.probing, full=run.full)
+    detail = canonical_json(
+        {
+            "attempts": [[b.asset_id, b.number, len(b.attempts)] for b in campaign.batches],
+            "families": {name: family.sha256 for name, family in sorted(families.items())},
+        }
+    )
+    ids = canonical_json([attempt.attempt_id for batch in campaign.batches for attempt in batch.attempts])
+    row = {
+        "run_id": run.run_id,
+        "kind": "plan",
+        "table_name": "probe_attempts",
+        "position": 0,
+        "sha256": digest(ids),
+        "detail": detail,
+        "made_at": dt.datetime.now(dt.UTC),
+    }
+    run.commit("evidence", [row], batch="plan")
+    return list(campaign.batches)
+
+
+def probe_batch(run: Run, batch: Batch, asset: Asset, families: Mapping[str, Family]) -> int:
+    """Send what is not yet answered, commit the batch, then drop its spool."""
+    key = f"{batch.asset_id}/{batch.number}"
+    if run.committed("probe_attempts", key):
+        return 0
+    spool = run.spool / f"{digest(key)[:16]}.jsonl"
+    rows = run_batch(batch, asset, families, run.settings.probing, spool)
+    committed = run.commit("probe_attempts", rows, batch=key)
+    spool.unlink(missing_ok=True)
+    crash_point("probe:during")
+    return committed
+
+
+def _error_rates(run: Run, assets: Mapping[str, Asset]) -> list[str]:
+    rows = run.lake.query(
+        """select asset_id, count(*) as n, count(*) filter (verdict = 'error' and error_kind <> 'filtered') as errors,
+                  mode(error_kind) as commonest
+           from lake.probe_attempts where run_id = ? and verdict <> 'not_applicable' group by asset_id order by asset_id""",
+        [run.run_id],
+    )
+    return [
+        f"{assets[row['asset_id']].name if row['asset_id'] in assets else row['asset_id']}: "
+        f"{row['errors']} of {row['n']} attempts failed ({row['commonest']})"
+        for row in rows
+        if row["errors"] * 100 > row["n"] * ERROR_RATE_PERCENT
+    ]
