@@ -1,22 +1,18 @@
--- One row per (asset, check waived in the inventory): what is accepted, until when, why and by whom.
+-- One row per (asset, check) whose newest result carries a waiver of the inventory: what is accepted, by whom, until when.
 with newest as (
-    select asset_id, props
-    from stg_asset_versions
-    qualify row_number() over (partition by asset_id order by valid_from desc, recorded_at desc) = 1
-),
-
-declared as (
-    select asset_id, unnest(cast(json_extract(props, '$.waivers') as JSON[])) as waiver
-    from newest
-    where json_type(props, '$.waivers') = 'ARRAY'
+    select *
+    from stg_check_results
+    qualify row_number() over (partition by asset_id, check_id order by recorded_at desc, run_id desc) = 1
 )
 
 select
     asset_id,
-    waiver ->> '$.check' as rule_id,
-    try_cast(waiver ->> '$.until' as DATE) as until,
-    waiver ->> '$.reason' as reason,
-    waiver ->> '$.by' as accepted_by,
-from declared
-where waiver ->> '$.check' is not null
-qualify row_number() over (partition by asset_id, rule_id order by until desc nulls last, reason) = 1
+    check_id,
+    run_id,
+    outcome,
+    severity,
+    evidence ->> '$.waiver.reason' as reason,
+    evidence ->> '$.waiver.by' as accepted_by,
+    try_cast(evidence ->> '$.waiver.until' as DATE) as until,
+from newest
+where json_type(evidence, '$.waiver') = 'OBJECT'

@@ -56,7 +56,7 @@ select
     n.risk_tier,
     n.declared,
     n.active,
-    coalesce(n.props ->> '$.data.sensitivity', n.props ->> '$.sensitivity') as sensitivity,
+    n.props ->> '$.data_sensitivity' as sensitivity,
     cast(n.sources as VARCHAR[]) as sources,
     n.proof_label,
     least(v.first_version_at, s.first_observed_at) as first_seen,

@@ -16,7 +16,9 @@ select
     c.mode,
     c.reason,
     c.evidence,
-    w.until as waiver_until,
+    c.evidence ->> '$.waiver.reason' as waiver_reason,
+    c.evidence ->> '$.waiver.by' as waiver_by,
+    try_cast(c.evidence ->> '$.waiver.until' as DATE) as waiver_until,
     c.proof_label,
     row_number() over (
         partition by c.asset_id, c.check_id order by c.recorded_at desc, c.run_id desc
@@ -24,4 +26,3 @@ select
     c.dt,
 from stg_check_results as c
 left join assets as a on a.asset_id = c.asset_id
-left join int_waivers as w on w.asset_id = c.asset_id and w.rule_id = c.check_id

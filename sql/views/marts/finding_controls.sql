@@ -13,5 +13,5 @@ select
     f.catalog_sha256,
     f.run_id,
     f.stamped_at,
-from int_controls_of_findings as f
+from int_finding_stamps as f
 left join stg_controls as c on c.control_key = f.control_key and c.catalog_sha256 = f.catalog_sha256

@@ -1,4 +1,4 @@
--- One row per (run, finding known by then): its state when the run ended, and whether the run itself evaluated it.
+-- One row per (run, finding known by then): its state when the run ended, and the run that evaluated it last.
 select
     f.run_id,
     f.finding_id,
@@ -20,7 +20,7 @@ select
     f.discovered_at,
     f.evaluated_at,
     greatest(0, date_sub('day', f.discovered_at, r.as_of)) as age_days,
-    f.evaluated_run_id = f.run_id as evaluated_in_run,
+    f.evaluated_run_id,
     f.evidence_sha256,
     f.proof_label,
 from int_asof_findings as f

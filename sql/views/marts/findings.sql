@@ -16,7 +16,7 @@ controls as (
         finding_id,
         list(distinct control_key order by control_key) filter (relation <> 'none') as controls,
         list(distinct framework order by framework) filter (relation = 'none') as frameworks_without_control,
-    from int_controls_of_findings
+    from int_finding_stamps
     group by finding_id
 )
 
@@ -55,4 +55,4 @@ from newest as n
 left join assets as a on a.asset_id = n.asset_id
 left join int_asof as r on r.run_id = n.run_id
 left join controls as c on c.finding_id = n.finding_id
-left join int_waivers as w on w.asset_id = n.asset_id and n.finding_kind = 'check.' || w.rule_id
+left join int_waivers as w on w.asset_id = n.asset_id and n.finding_kind = 'check.' || w.check_id

@@ -6,9 +6,9 @@ select
     coalesce(detail ->> '$.scope', '') as scope,
     coalesce(detail ->> '$.completeness', 'error') as completeness,
     coalesce(detail ->> '$.reason', '') as reason,
-    coalesce(
+    cast(coalesce(
         try_cast(detail ->> '$.observations' as BIGINT), json_array_length(detail, '$.observations'), 0
-    ) as observations,
+    ) as BIGINT) as observations,
     made_at as read_at,
 from stg_evidence
 where kind = 'source'

@@ -6,22 +6,23 @@ with newest as (
 ),
 
 latest_run as (
-    select max(as_of) as as_of
+    select cast(max(as_of) as DATE) as today
     from int_asof
 )
 
 select
     w.asset_id,
-    w.rule_id,
+    w.check_id,
+    w.outcome,
     w.until,
-    w.until < cast(r.as_of as DATE) as expired,
-    date_diff('day', cast(r.as_of as DATE), w.until) as days_left,
+    w.until < r.today as expired,
+    date_diff('day', r.today, w.until) as days_left,
     w.reason,
     w.accepted_by,
     f.finding_id,
     f.title,
-    f.severity,
+    w.severity,
     f.state,
 from int_waivers as w
 cross join latest_run as r
-left join newest as f on f.asset_id = w.asset_id and f.finding_kind = 'check.' || w.rule_id
+left join newest as f on f.asset_id = w.asset_id and f.finding_kind = 'check.' || w.check_id
