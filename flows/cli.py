@@ -1,0 +1,404 @@
+"""`aispm`: the command line. No logic here; what is heavy to import is imported inside the commands.
+
+Results go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 unexpected error, 2 usage or configuration,
+3 findings at or above `--fail-on`, 4 incomplete, 5 verification failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.errors import AispmError
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome
+    from tasks.settings import Settings
+
+app = typer.Typer(
+    name="aispm",
+    help="AI Security Posture Management as a data pipeline: discover, assess, secure, audit.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+probe_app = typer.Typer(help="The probe families: list, count, check.", no_args_is_help=True)
+assets_app = typer.Typer(help="The inventory as the last run saw it.", no_args_is_help=True)
+finding_app = typer.Typer(help="Findings and their controls.", no_args_is_help=True)
+gateway_app = typer.Typer(help="The runtime gateway.", no_args_is_help=True)
+policy_app = typer.Typer(help="Signed gateway policies.", no_args_is_help=True)
+mappings_app = typer.Typer(help="Control mappings.", no_args_is_help=True)
+for name, sub in (
+    ("probe", probe_app),
+    ("assets", assets_app),
+    ("finding", finding_app),
+    ("gateway", gateway_app),
+    ("policy", policy_app),
+    ("mappings", mappings_app),
+):
+    app.add_typer(sub, name=name)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+ProgressMode = Annotated[str, typer.Option("--progress", help="auto, plain or none")]
+
+
+@dataclass
+class Invocation:
+    """The options before the sub-command."""
+
+    home: Path | None = None
+    config: Path | None = None
+    verbose: bool = False
+
+    def settings(self, **overrides: Any) -> Settings:
+        from tasks.settings import load_settings
+
+        return load_settings(self.config, home=self.home, **overrides)
+
+    def command(self) -> str:
+        """How to call aispm again with the same settings."""
+        from flows.closing import relative
+
+        parts = ["aispm"]
+        parts += ["--config", relative(self.config)] if self.config else []
+        parts += ["--home", relative(self.home)] if self.home else []
+        return " ".join(parts)
+
+
+invocation = Invocation()
+
+
+@app.callback()
+def options(
+    home: Annotated[Path | None, typer.Option(help="Folder of lake, keys and reports.", envvar="AISPM_HOME")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file.", envvar="AISPM_CONFIG")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """Options for every command."""
+    invocation.home, invocation.config, invocation.verbose = home, config, verbose
+
+
+def main() -> None:
+    """Run the CLI and turn what goes wrong into a message and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except AispmError as e:
+        if invocation.verbose:
+            raise
+        from flows.closing import inert
+
+        print(f"aispm: {inert(e)}", file=sys.stderr)  # noqa: T201 - the message to the user
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        print("aispm: interrupted; run the same command again to go on where it stopped", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except Exception as e:
+        if invocation.verbose:
+            raise
+        print(f"aispm: unexpected {type(e).__name__}: {e}; -v shows where", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def emit(document: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    typer.echo(json.dumps(document, ensure_ascii=False, default=str))
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    runs: Annotated[int, typer.Option(help="How often to run; a second run shows a trend.")] = 1,
+    hardened: Annotated[bool, typer.Option(help="Mend every weakness of the estate first.")] = False,
+    progress: ProgressMode = "auto",
+    as_json: Json = False,
+) -> None:
+    """Start the live demo estate on loopback and take it to a signed report."""
+    from flows.demo import run_demo
+    from tasks.settings import CONTENT_ROOT
+
+    invocation.home = invocation.home or Path(".aispm/demo")
+    invocation.config = invocation.home / "aispm.toml"
+    for _ in range(runs):
+        started = time.monotonic()
+        outcome = run_demo(invocation.home, hardened=hardened, progress_mode=progress, root=CONTENT_ROOT)
+        _close(outcome, time.monotonic() - started, as_json)
+    raise typer.Exit(0 if outcome.state == "complete" else 4)
+
+
+@app.command()
+def run(
+    flow: Annotated[str, typer.Argument(help="nightly or weekly")],
+    fail_on: Annotated[str | None, typer.Option(help="Exit 3 with findings at or above this severity.")] = None,
+    engine: Annotated[str | None, typer.Option(help="prefect or plain; default from aispm.toml")] = None,
+    progress: ProgressMode = "auto",
+    as_json: Json = False,
+) -> None:
+    """Run a posture flow over your inventory: the same code as the deployment."""
+    from flows.execute import execute
+    from tasks.errors import ConfigError
+    from tasks.records import Severity
+
+    if flow not in ("nightly", "weekly"):
+        raise ConfigError(f"there is no flow `{flow}`; it is nightly or weekly")
+    if fail_on is not None and fail_on not in list(Severity):
+        raise ConfigError(f"--fail-on takes one of {', '.join(Severity)}")
+    started = time.monotonic()
+    outcome = execute(flow, invocation.settings(), engine_name=engine, progress_mode=progress)
+    _close(outcome, time.monotonic() - started, as_json)
+    if outcome.state != "complete":
+        raise typer.Exit(4)
+    if fail_on is not None:
+        worst = [Severity(f["severity"]) for f in outcome.posture["findings"] if f["state"] in FAILING_STATES]
+        if any(severity.rank <= Severity(fail_on).rank for severity in worst):
+            raise typer.Exit(3)
+
+
+FAILING_STATES = ("open", "triaged", "in_review", "confirmed", "regressed")
+
+
+def _close(outcome: Outcome, seconds: float, as_json: bool) -> None:
+    from flows.closing import closing_lines
+
+    if as_json:
+        emit(
+            {
+                "schema": "aispm.outcome/1",
+                "run_id": outcome.run_id,
+                "state": outcome.state,
+                "troubles": list(outcome.troubles),
+                "summary": outcome.posture["summary"],
+                "report": str(outcome.folder),
+            }
+        )
+    else:
+        for line in closing_lines(outcome, invocation.command(), seconds):
+            typer.echo(line)
+
+
+# -- first use --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def init(
+    url: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible endpoint, such as …/v1")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name to ask for.")] = None,
+    credential: Annotated[str, typer.Option(help="Where its key lies: env:NAME or file:PATH")] = "env:OPENAI_API_KEY",
+) -> None:
+    """Write aispm.toml, inventory.yaml and signing keys here; never overwrites."""
+    from flows.first_use import write_first_files
+
+    for line in write_first_files(Path.cwd(), url=url, model=model, credential=credential):
+        typer.echo(line)
+
+
+@app.command()
+def doctor(
+    show_config: Annotated[bool, typer.Option("--show-config", help="Every setting and where it comes from.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is missing before a run."""
+    from flows.first_use import diagnose
+
+    findings = diagnose(invocation.settings(), invocation.config)
+    if as_json:
+        emit({"schema": "aispm.doctor/1", "checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
+    else:
+        for name, ok, detail in findings:
+            typer.echo(f"{'ok     ' if ok else 'MISSING'} {name}: {detail}")
+    if show_config:
+        typer.echo(str(invocation.settings()))
+    if not all(ok for _, ok, _ in findings):
+        raise typer.Exit(2)
+
+
+# -- asking -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def sql(
+    query: Annotated[str | None, typer.Argument(help="One SELECT.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the query from a file.")] = None,
+    cookbook: Annotated[str | None, typer.Option(help="Run a cookbook query by name; `list` shows them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the published evidence, in a sandboxed process."""
+    from flows.asking import cookbook_queries, show_table
+    from flows.publish import published_file
+    from tasks.errors import ConfigError
+    from tasks.sandbox import run_query
+
+    queries = cookbook_queries()
+    if cookbook == "list":
+        for name, question in queries.items():
+            typer.echo(f"{name:<26} {question[0]}")
+        return
+    if cookbook is not None:
+        if cookbook not in queries:
+            raise ConfigError(f"no cookbook query `{cookbook}`; `aispm sql --cookbook list` shows them")
+        text = queries[cookbook][1]
+    elif file is not None:
+        if not file.is_file():
+            raise ConfigError("no such file", file)
+        text = file.read_text(encoding="utf-8")
+    elif query:
+        text = query
+    else:
+        raise ConfigError("give a query, --file or --cookbook")
+    database = published_file(invocation.settings().lake)
+    if not database.exists():
+        raise ConfigError(f"nothing is published at {database} yet; run `aispm run nightly` or `aispm demo` first")
+    result = run_query(database, text)
+    if as_json:
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        emit({"schema": "aispm.sql/1", "rows": rows, "truncated": result.truncated})
+    else:
+        show_table(result.columns, result.rows, truncated=result.truncated)
+
+
+@assets_app.command("ls")
+def assets_ls(as_json: Json = False) -> None:
+    """Assets with their kind, owner and open failures."""
+    sql(
+        "select asset_id, kind, name, owner, first_seen, last_seen from assets order by kind, name", None, None, as_json
+    )
+
+
+@finding_app.command("ls")
+def finding_ls(as_json: Json = False) -> None:
+    """Current findings, worst first."""
+    sql(
+        "select finding_id, severity, state, title, asset_name from findings order by "
+        "list_position(['critical','high','medium','low','info'], severity), asset_name, title",
+        None,
+        None,
+        as_json,
+    )
+
+
+# -- proof ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def verify(
+    file: Annotated[Path | None, typer.Option(help="A report's posture.json or package.json.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="A run in the lake; all sealed runs without it.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Public key (*.pub); bring your own copy of it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check signatures, hashes and roots offline. Exit 5 when anything was altered."""
+    from flows.proof import verify_file, verify_runs
+    from tasks.errors import VerificationError
+
+    report = verify_file(file, key) if file else verify_runs(invocation.settings(), key, run_id)
+    if as_json:
+        emit(
+            {"schema": "aispm.verify/1", "ok": report.ok, "checked": report.checked, "problems": list(report.problems)}
+        )
+    else:
+        for problem in report.problems:
+            typer.echo(problem)
+        typer.echo(f"{'ok' if report.ok else 'FAILED'}: {report.checked}")
+    if not report.ok:
+        raise VerificationError(f"{len(report.problems)} problems found")
+
+
+@app.command()
+def parity(as_json: Json = False) -> None:
+    """Count what the product holds, from its own data."""
+    from flows.parity import figures
+
+    counted = figures()
+    if as_json:
+        typer.echo(json.dumps(counted))
+    else:
+        for name, value in counted.items():
+            typer.echo(f"{name:<22} {value:>7}")
+
+
+# -- content ----------------------------------------------------------------------------------------------------------
+
+
+@probe_app.command("ls")
+def probe_ls() -> None:
+    """Families with severity, surfaces and seed count."""
+    from tasks.probing.catalog import load_families
+    from tasks.settings import PROBES
+
+    for family in load_families(PROBES, invocation.settings().probing.folder).values():
+        typer.echo(f"{family.id:<28} {family.severity:<9} {','.join(family.surfaces):<26} {family.title}")
+
+
+@probe_app.command("count")
+def probe_count(as_json: Json = False) -> None:
+    """Families, seeds and distinct templates."""
+    from tasks.probing.catalog import load_families
+    from tasks.probing.expand import count
+    from tasks.settings import PROBES
+
+    counted = count(load_families(PROBES, invocation.settings().probing.folder))
+    if as_json:
+        emit({"schema": "aispm.probe_count/1", **counted})
+    else:
+        for name, value in counted.items():
+            typer.echo(f"{name:<12} {value:>7}")
+
+
+@probe_app.command("lint")
+def probe_lint(folder: Annotated[Path | None, typer.Argument(help="A folder with your own families.")] = None) -> None:
+    """Check probe files and replay their selftests."""
+    from flows.content import lint_probes
+
+    typer.echo(lint_probes(folder))
+
+
+@mappings_app.command("lint")
+def mappings_lint(file: Annotated[Path, typer.Argument(help="A mapping file, CSV or JSON.")]) -> None:
+    """Check a mapping for unknown, retired, drifted and unversioned control ids."""
+    from tasks.mapping.lint import lint_file
+
+    problems = lint_file(file)
+    for problem in problems:
+        typer.echo(str(problem))
+    if problems:
+        raise typer.Exit(3)
+    typer.echo("ok")
+
+
+# -- gateway ----------------------------------------------------------------------------------------------------------
+
+
+@gateway_app.command("serve")
+def gateway_serve(config: Annotated[Path, typer.Argument(help="gateway.toml")]) -> None:
+    """Replace this process by the gateway (`python -m gateway`)."""
+    os.execv(sys.executable, [sys.executable, "-m", "gateway", "--config", str(config)])  # noqa: S606 - our own interpreter
+
+
+@policy_app.command("sign")
+def policy_sign(
+    bundle: Annotated[Path, typer.Argument(help="policy.json")],
+    key: Annotated[Path, typer.Option(help="Private key file; made when missing.")],
+) -> None:
+    """Sign a policy bundle; writes policy.json.sig beside it."""
+    from flows.content import sign_policy
+
+    typer.echo(sign_policy(bundle, key))
+
+
+@policy_app.command("verify")
+def policy_verify(
+    bundle: Annotated[Path, typer.Argument(help="policy.json")],
+    key: Annotated[Path, typer.Option(help="Public key file.")],
+) -> None:
+    """Check a policy bundle as a gateway would."""
+    from flows.content import verify_policy
+
+    typer.echo(verify_policy(bundle, key))
