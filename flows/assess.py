@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from tasks.discovery.current import current_assets, current_edges, current_tools
-
 from flows.engine import Engine
 from tasks.assessment import assess_assets, check_rows
 from tasks.crash import crash_point
+from tasks.discovery.current import current_assets, current_edges, current_tools
 from tasks.discovery.inventory import Inventory
 from tasks.runs import Run
 
@@ -27,9 +26,8 @@ def check_assets(run: Run, inventory: Inventory) -> int:
     """Run the checks and commit their results; how many there are."""
     now = dt.datetime.now(dt.UTC)
     assets = current_assets(run.lake)
-    results = assess_assets(
-        assets, current_edges(run.lake, run.run_id), current_tools(run.lake), now, inventory=inventory
-    )
+    edges, tools = current_edges(run.lake, run.run_id), current_tools(run.lake)
+    results = assess_assets(assets, edges, tools, now, inventory=inventory)
     crash_point("assess:during")
     run.commit("check_results", check_rows(results, run.run_id, now))
     return len(results)

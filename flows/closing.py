@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from flows.outcome import Outcome
 
@@ -34,9 +33,14 @@ def closing_lines(outcome: Outcome, command: str, seconds: float) -> list[str]:
     grade = f" grade {s['grade']}" if s["grade"] else ""
     label = "DEMO: " if run["demo"] else ""
     lines = [
-        f"Run {run['run_id']}  {run['flow']}  {outcome.state.upper()}  {seconds:.0f} s   {label}{p['labels']['judges']}",
-        f"Assets {p['scope']['assets']} in {len(p['scope']['kinds'])} kinds "
-        f"(+{s['assets_new']} new, {s['assets_gone']} gone)   Not fully read: {len(unread)} sources",
+        (
+            f"Run {run['run_id']}  {run['flow']}  {outcome.state.upper()}  {seconds:.0f} s   "
+            f"{label}{p['labels']['judges']}"
+        ),
+        (
+            f"Assets {p['scope']['assets']} in {len(p['scope']['kinds'])} kinds "
+            f"(+{s['assets_new']} new, {s['assets_gone']} gone)   Not fully read: {len(unread)} sources"
+        ),
         f"Attempts {sum(verdicts.values())}  " + " · ".join(f"{name} {count}" for name, count in verdicts.items()),
         "Findings "
         + "  ".join(
@@ -49,14 +53,20 @@ def closing_lines(outcome: Outcome, command: str, seconds: float) -> list[str]:
         more = len(s["newly_failing"]) - 3
         lines.append(f"Newly failing  {shown}" + (f"  and {more} more" if more > 0 else ""))
     lines += [
-        f"Controls  failing {states['tested_failing']} · clean {states['tested_clean']} · "
-        f"insufficient {states['insufficient']} · not tested {states['not_tested']} of {s['controls_total']}",
+        (
+            f"Controls  failing {states['tested_failing']} · clean {states['tested_clean']} · "
+            f"insufficient {states['insufficient']} · not tested {states['not_tested']} of {s['controls_total']}"
+        ),
         f"Gateway   {gateway['requests']} requests  "
         + " ".join(f"{name} {gateway[name]}" for name in ("allow", "redact", "flag", "block")),
-        f"Reports   {relative(outcome.folder)}/posture.html .pdf .json   "
-        f"signed by {p['evidence']['key_id']}   unanchored",
-        f"Verify    {command} verify --file {relative(outcome.folder)}/posture.json "
-        f"--key {relative(outcome.folder)}/aispm.pub",
+        (
+            f"Reports   {relative(outcome.folder)}/posture.html .pdf .json   "
+            f"signed by {p['evidence']['key_id']}   unanchored"
+        ),
+        (
+            f"Verify    {command} verify --file {relative(outcome.folder)}/posture.json "
+            f"--key {relative(outcome.folder)}/aispm.pub"
+        ),
         f"Query     {command} sql \"from findings where severity = 'high'\"",
     ]
     lines += [f"Incomplete: {trouble}" for trouble in outcome.troubles[:5]]

@@ -41,7 +41,8 @@ def merge_assets(run: Run, results: list[SourceResult]) -> None:
     """Resolve identities and commit everything that was seen, each table once per run."""
     now = dt.datetime.now(dt.UTC)
     previous = run.lake.query(
-        "select * from lake.asset_versions qualify row_number() over (partition by asset_id order by valid_from desc) = 1"
+        """select * from lake.asset_versions
+           qualify row_number() over (partition by asset_id order by valid_from desc) = 1"""
     )
     known_tools = run.lake.query("select distinct asset_id, tool_name, hash from lake.tool_versions")
     results = sorted(results, key=lambda r: (r.source, r.scope))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
-from tasks.reporting.report import ReportFiles, write_report
-from tasks.reporting.snapshot import build_posture
-
 from flows.engine import Engine
 from flows.outcome import Outcome
 from tasks.crash import crash_point
 from tasks.mapping.catalog import load_catalogs
+from tasks.reporting.report import ReportFiles, write_report
 from tasks.reporting.signing import load_or_create_signer
+from tasks.reporting.snapshot import build_posture
 from tasks.runs import Run, code_version
 
 

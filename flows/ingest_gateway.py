@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.gateway_logs import closed_segments, event_rows, segment_identity
-
 from flows.engine import Engine
+from tasks.gateway_logs import closed_segments, event_rows, segment_identity
 from tasks.runs import Run
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from tasks.mapping.resolve import finding_control_rows, kind_control_rows, load_kinds, overlap_rows
-
 from flows.engine import Engine
 from tasks.assessment import load_checks
 from tasks.crash import crash_point
 from tasks.findings import finding_rows, from_check_results, from_verdicts
 from tasks.mapping.catalog import Catalogs, control_rows, load_catalogs
+from tasks.mapping.resolve import finding_control_rows, kind_control_rows, load_kinds, overlap_rows
 from tasks.probing.catalog import Family
 from tasks.runs import Run
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tasks.mapping.resolve import load_kinds
-
 from flows.assess import assess
 from flows.discover import discover
 from flows.engine import Engine
@@ -16,6 +14,7 @@ from flows.probe import probe
 from flows.publish import publish
 from tasks.discovery.inventory import load_inventory
 from tasks.mapping.catalog import load_catalogs
+from tasks.mapping.resolve import load_kinds
 from tasks.probing.catalog import load_families
 from tasks.quality import QualityGate
 from tasks.runs import opened_run

@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-from tasks.discovery.current import current_assets
-from tasks.probing.campaign import Batch, plan, run_batch
-
 from flows.engine import Engine
 from tasks.crash import crash_point
+from tasks.discovery.current import current_assets
+from tasks.probing.campaign import Batch, plan, run_batch
 from tasks.probing.catalog import Family
 from tasks.records import Asset, canonical_json, digest
 from tasks.runs import Run
@@ -78,7 +77,8 @@ def _error_rates(run: Run, assets: Mapping[str, Asset]) -> list[str]:
     rows = run.lake.query(
         """select asset_id, count(*) as n, count(*) filter (verdict = 'error' and error_kind <> 'filtered') as errors,
                   mode(error_kind) as commonest
-           from lake.probe_attempts where run_id = ? and verdict <> 'not_applicable' group by asset_id order by asset_id""",
+           from lake.probe_attempts where run_id = ? and verdict <> 'not_applicable'
+           group by asset_id order by asset_id""",
         [run.run_id],
     )
     return [

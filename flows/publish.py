@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.sandbox import build_sandbox
-
 from flows.engine import Engine
 from tasks.crash import crash_point
 from tasks.runs import Run
+from tasks.sandbox import build_sandbox
 
 
 def published_file(lake: Path) -> Path:
