@@ -226,7 +226,7 @@ def _read(root: Path, entry: Mapping[str, Any], columns: Sequence[str] | None = 
         raise ConfigError(f"cannot read the catalogue file: {e.strerror}", path) from None
     if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
         raise VerificationError(
-            f"{path}: the bytes differ from the SHA-256 in catalogs.toml; restore the file, or record it as a new version"
+            f"{path}: the bytes differ from the SHA-256 in catalogs.toml; restore the file or record a new version"
         )
     reader = csv.DictReader(io.StringIO(raw.decode("utf-8")))
     rows = list(reader)
@@ -245,7 +245,7 @@ def _control(row: Mapping[str, str], edition: Edition, dates: Mapping[str, str] 
         and edition.status != "superseded"
         and kind not in HEADINGS
         and superseded is None
-        # 600-1 lists the AI RMF subcategories its actions hang under; the actions are what can be done. 218A notes ask nothing.
+        # Of 600-1 the actions count, not the AI RMF subcategories above them; notes of 218A ask for nothing.
         and (edition.framework, kind) not in (("nist-ai-600-1", "subcategory"), ("nist-sp800-218a", "note"))
     )
     return Control(
