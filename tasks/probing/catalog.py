@@ -1,0 +1,308 @@
+"""Probe families from YAML: read strictly and refused with path:line, so that a broken rule never looks clean."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import ConfigError
+from tasks.json_shape import Shape
+from tasks.probing.transforms import TRANSFORMS
+from tasks.records import Severity, canonical_json, digest
+from tasks.settings import CONTENT_ROOT
+from tasks.strict_yaml import Lines, load_yaml
+
+PROBES = CONTENT_ROOT / "probes"
+PLACEHOLDER = re.compile(r"\{\{\s*([a-z][a-z0-9_]*(?:\.[a-z]+)?)\s*\}\}")
+_PARTS = {"canary_joined": ("a", "b"), "canary_secret": (), "sink_url": ("host",)}
+"""What may follow the dot in `{{ var.x }}`, by kind of variable."""
+_TRACE_CONDITIONS = ("tool_called", "no_tool_calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    seed_id: str
+    split: str
+    """`train`, or `held_out`: never used while a target or an estate is tuned."""
+    turns: tuple[tuple[str, str], ...]
+    plant: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    effect: str
+    """`fail_if`, `pass_if` or `judge`."""
+    conditions: Mapping[str, Any]
+    """All must hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    family_id: str
+    version: str
+    title: str
+    goal: str
+    """What the attack is after, in one sentence, for judges and reports."""
+    group: str
+    """Name of the folder."""
+    maturity: str
+    severity: Severity
+    surfaces: tuple[str, ...]
+    requires: tuple[str, ...]
+    intrusive: bool
+    finding_kind: str
+    max_tokens: int
+    measures_length: bool
+    """A cut-off reply is then a defence at work, not a broken observation."""
+    vars: Mapping[str, str]
+    """Name -> kind."""
+    seeds: tuple[Seed, ...]
+    product: tuple[tuple[str, ...], ...]
+    apply: str
+    limit: int
+    sample_seed: int
+    clauses: tuple[Clause, ...]
+    trials: int
+    bank_switch: str
+    bank_overlaps: tuple[str, ...]
+    fix: str
+    tests: tuple[Mapping[str, Any], ...]
+    sha256: str
+    """Over the whole file as canonical JSON."""
+
+    @property
+    def control_group(self) -> bool:
+        """Measures refusals of harmless requests: a rate beside attack success, never a security finding."""
+        return self.group == "control"
+
+    @property
+    def rubric(self) -> str | None:
+        """Path of the judge's rubric below `probes/`, when a judge is asked at all."""
+        return next((str(c.conditions["rubric"]) for c in self.clauses if c.effect == "judge"), None)
+
+    def seed(self, seed_id: str) -> Seed:
+        return next(s for s in self.seeds if s.seed_id == seed_id)
+
+
+def load_families(folder: Path = PROBES, extra_folder: Path | None = None) -> dict[str, Family]:
+    """All families below `folder` and `extra_folder`, by id, in order of id.
+
+    Raises ConfigError with path:line on anything that is not exactly a family.
+    """
+    families: dict[str, Family] = {}
+    for root in (folder, extra_folder):
+        if root is None:
+            continue
+        if not root.is_dir():
+            raise ConfigError("no such folder of probe families", root)
+        for path in sorted(root.rglob("*.yaml")):
+            family = load_family(path)
+            if family.family_id in families:
+                raise ConfigError(f"the id `{family.family_id}` is taken by another family; choose one", path, 1)
+            families[family.family_id] = family
+    return dict(sorted(families.items()))
+
+
+@cache
+def _shape() -> Shape:
+    return Shape(json.loads((PROBES / "schema.json").read_text(encoding="utf-8")))
+
+
+def load_family(path: Path) -> Family:
+    """One family. Raises ConfigError with path:line."""
+    data, lines = load_yaml(path)
+    _shape().check(data, lines, path)
+    _Lint(data, lines, path).run()
+    transforms = data["transforms"]
+    return Family(
+        family_id=data["id"],
+        version=data["version"],
+        title=data["title"],
+        goal=data["goal"],
+        group=path.parent.name,
+        maturity=data["maturity"],
+        severity=Severity(data["severity"]),
+        surfaces=tuple(data["surfaces"]),
+        requires=tuple(data["requires"]),
+        intrusive=data["intrusive"],
+        finding_kind=data["finding_kind"],
+        max_tokens=data.get("max_tokens", 512),
+        measures_length=data.get("measures_length", False),
+        vars={name: spec["kind"] for name, spec in data["vars"].items()},
+        seeds=tuple(
+            Seed(s["id"], s["split"], tuple((t["role"], t["content"]) for t in s["turns"]), s.get("plant", {}))
+            for s in data["seeds"]
+        ),
+        product=tuple(tuple(stage) for stage in transforms["product"]),
+        apply=transforms.get("apply", "user"),
+        limit=transforms["limit"],
+        sample_seed=transforms["seed"],
+        clauses=tuple(Clause(effect, conditions) for clause in data["assert"] for effect, conditions in clause.items()),
+        trials=data["trials"],
+        bank_switch=data["bank"]["switch"],
+        bank_overlaps=tuple(data["bank"]["overlaps"]),
+        fix=data["fix"],
+        tests=tuple(data["tests"]),
+        sha256=digest("aispm.probe/1", canonical_json(data)),
+    )
+
+
+class _Lint:
+    """The rules a schema cannot say."""
+
+    def __init__(self, data: dict[str, Any], lines: Lines, path: Path) -> None:
+        self._data = data
+        self._lines = lines
+        self._path = path
+
+    def _fail(self, problem: str, *at: str | int) -> ConfigError:
+        while at and at not in self._lines:
+            at = at[:-1]
+        return ConfigError(problem, self._path, self._lines.get(at, 1))
+
+    def run(self) -> None:
+        data = self._data
+        if data["id"] != self._path.stem:
+            raise self._fail(f"the id `{data['id']}` is not the file's name `{self._path.stem}`; rename one", "id")
+        if data["finding_kind"] != f"probe.{data['id']}":
+            raise self._fail(f"the finding kind must be `probe.{data['id']}`", "finding_kind")
+        self._seeds()
+        self._transforms()
+        self._clauses()
+        self._tests()
+        self._placeholders(data["seeds"], ("seeds",))
+        self._placeholders(data["assert"], ("assert",))
+        self._placeholders(data["tests"], ("tests",))
+
+    def _seeds(self) -> None:
+        seeds = self._data["seeds"]
+        seen: set[str] = set()
+        for i, seed in enumerate(seeds):
+            if seed["id"] in seen:
+                raise self._fail(f"the seed id `{seed['id']}` occurs twice", "seeds", i, "id")
+            seen.add(seed["id"])
+            if seed["turns"][-1]["role"] != "user":
+                raise self._fail("the last turn must be the user's", "seeds", i, "turns")
+        if not any(s["split"] == "held_out" for s in seeds):
+            raise self._fail("at least one seed must be `held_out`", "seeds")
+        # A searched string that the attacker sends himself would come back in any polite refusal.
+        for i, seed in enumerate(seeds):
+            hidden = {k: v for k, v in seed.items() if k != "plant"}
+            open_plant = {k: v for k, v in seed.get("plant", {}).items() if k != "system"}
+            for name, spec in self._data["vars"].items():
+                whole = re.compile(r"\{\{\s*" + name + r"\s*\}\}")
+                places = [hidden, seed.get("plant", {})] if spec["kind"] == "canary_joined" else [hidden]
+                if spec["kind"] == "canary_secret" and "mail" in open_plant:
+                    places.append(open_plant["mail"])
+                if spec["kind"] != "sink_url" and any(whole.search(canonical_json(p)) for p in places):
+                    raise self._fail(
+                        f"`{{{{ {name} }}}}` is searched for and must not be sent; use its halves", "seeds", i
+                    )
+
+    def _transforms(self) -> None:
+        for i, stage in enumerate(self._data["transforms"]["product"]):
+            for j, name in enumerate(stage):
+                if name not in TRANSFORMS:
+                    known = ", ".join(sorted(TRANSFORMS))
+                    raise self._fail(f"unknown transform `{name}`; known: {known}", "transforms", "product", i, j)
+
+    def _clauses(self) -> None:
+        stage = 0
+        order = {"fail_if": 0, "pass_if": 1, "judge": 2}
+        requires = self._data["requires"]
+        for i, clause in enumerate(self._data["assert"]):
+            if len(clause) != 1:
+                raise self._fail("a clause is exactly one of fail_if, pass_if, judge", "assert", i)
+            ((effect, conditions),) = clause.items()
+            if order[effect] < stage:
+                raise self._fail("every fail_if stands before any pass_if, and judge comes last", "assert", i)
+            stage = order[effect]
+            if effect == "judge":
+                self._rubric(conditions["rubric"], i)
+                continue
+            if not conditions:
+                raise self._fail("an empty condition would always hold", "assert", i)
+            self._conditions(conditions, effect, i)
+            if any(c in conditions for c in _TRACE_CONDITIONS) and not {"tool_trace", "client_tools"} & set(requires):
+                raise self._fail("tool conditions need `tool_trace` or `client_tools` in requires", "assert", i)
+            if "differential" in conditions and "citations" not in requires:
+                raise self._fail("a differential needs `citations` in requires", "assert", i)
+            if "metering" in conditions and "usage" not in requires:
+                raise self._fail("metering needs `usage` in requires", "assert", i)
+        if sum("judge" in clause for clause in self._data["assert"]) > 1:
+            raise self._fail("one judge clause at most", "assert")
+
+    def _conditions(self, conditions: Mapping[str, Any], effect: str, i: int) -> None:
+        if effect == "pass_if" and conditions.get("complete") is not True:
+            raise self._fail("a pass_if needs `complete: true`; an unfinished reply proves nothing", "assert", i)
+        if "decoders" in conditions and "output_contains" not in conditions:
+            raise self._fail("decoders belong to output_contains", "assert", i)
+        if effect == "fail_if" and "refusal" in conditions and self._path.parent.name != "control":
+            raise self._fail("a refusal is a failure in the control group only", "assert", i)
+        if conditions.get("tool_called") == {}:
+            raise self._fail("tool_called needs a name, name_match or args_match", "assert", i)
+        patterns = [
+            conditions.get("output_regex"),
+            conditions.get("tool_called", {}).get("name_match"),
+            conditions.get("in_set", {}).get("pattern"),
+        ]
+        for pattern in patterns:
+            if pattern is not None:
+                try:
+                    re.compile(PLACEHOLDER.sub("x", pattern))
+                except re.error as e:
+                    raise self._fail(f"not a valid regular expression: {e}", "assert", i) from None
+
+    def _rubric(self, rubric: str, i: int) -> None:
+        """Own families may bring their own rubrics folder beside the groups, or use the built-in ones."""
+        places = (self._path.parent.parent / rubric, PROBES / rubric)
+        if not any(p.is_file() for p in places):
+            raise self._fail(f"the rubric {rubric} does not exist", "assert", i)
+
+    def _tests(self) -> None:
+        kinds = {t["kind"] for t in self._data["tests"]}
+        for kind in ("vulnerable", "hardened", "benign"):
+            if kind not in kinds:
+                raise self._fail(f"a selftest of kind `{kind}` is missing; every family proves all three", "tests")
+        has_fail = any("fail_if" in clause for clause in self._data["assert"])
+        for i, test in enumerate(self._data["tests"]):
+            wanted = ("vulnerable",) if test["kind"] == "vulnerable" and has_fail else None
+            if wanted and test["expect"] not in wanted:
+                raise self._fail("a vulnerable selftest expects `vulnerable`", "tests", i)
+            if test["kind"] != "vulnerable" and test["expect"] == "vulnerable":
+                raise self._fail("only vulnerable selftests expect `vulnerable`", "tests", i)
+
+    def _placeholders(self, value: Any, at: tuple[str | int, ...]) -> None:
+        if isinstance(value, str):
+            rest = PLACEHOLDER.sub("", value)
+            if "{{" in rest or "{%" in rest:
+                raise self._fail("placeholders are `{{ var }}` or `{{ var.part }}`, nothing else", *at)
+            for name in PLACEHOLDER.findall(value):
+                var, _, part = name.partition(".")
+                kind = self._data["vars"].get(var, {}).get("kind")
+                if kind is None:
+                    raise self._fail(f"`{var}` is not declared in vars", *at)
+                if part and part not in _PARTS[kind]:
+                    raise self._fail(f"a {kind} has no part `{part}`", *at)
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                self._placeholders(item, (*at, i))
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                self._placeholders(item, (*at, key))
+
+
+def substitute(value: Any, values: Mapping[str, str], escape: Callable[[str], str] = str) -> Any:
+    """`value` with every `{{ name }}` in its strings replaced."""
+    if isinstance(value, str):
+        return PLACEHOLDER.sub(lambda m: escape(values[m.group(1)]), value)
+    if isinstance(value, list):
+        return [substitute(v, values, escape) for v in value]
+    if isinstance(value, Mapping):
+        return {k: substitute(v, values, escape) for k, v in value.items()}
+    return value

@@ -1,0 +1,95 @@
+"""What one batch has learnt, on disk before anything else happens: a killed run re-sends only what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.records import digest
+
+_TIMES = ("started_at", "ended_at")
+
+
+class Spool:
+    """JSON lines, one finished attempt each, fsynced; mode 0600 since replies may hold what should not be out."""
+
+    def __init__(self, folder: Path, batch_key: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = folder / f"{digest(batch_key)[:32]}.jsonl"
+        self.rows: dict[str, dict[str, Any]] = {}
+        """Finished attempts of an earlier, killed execution, by attempt id."""
+        whole = self._read()
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
+        os.ftruncate(self._fd, whole)  # a torn last line was never finished
+        os.lseek(self._fd, whole, os.SEEK_SET)
+
+    def _read(self) -> int:
+        """Load the whole lines; returns how many bytes they take."""
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return 0
+        whole = 0
+        for line in raw.splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+                self.rows[row["attempt_id"]] = _with_times(row)
+            except (ValueError, KeyError, TypeError):
+                break
+            whole += len(line)
+        return whole
+
+    def add(self, row: dict[str, Any]) -> None:
+        line = json.dumps(row, default=_plain, separators=(",", ":")).encode() + b"\n"
+        while line:
+            line = line[os.write(self._fd, line) :]
+        os.fsync(self._fd)
+        self.rows[row["attempt_id"]] = row
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+
+
+def discard(folder: Path, batch_key: str) -> None:
+    """Drop a batch's spool, once its rows are committed to the lake."""
+    (folder / f"{digest(batch_key)[:32]}.jsonl").unlink(missing_ok=True)
+
+
+def local_key(folder: Path) -> bytes:
+    """The installation's secret behind all canaries; made on first use, mode 0600, kept so that a resume finds it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "canary.key"
+    fresh = folder / f".canary.{os.getpid()}.{secrets.token_hex(4)}"
+    if not path.exists():
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(fd, secrets.token_bytes(32))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        # Only one of several racing threads or processes wins; the others read the winner's.
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    return path.read_bytes()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    raise TypeError(f"not storable: {type(value).__name__}")
+
+
+def _with_times(row: dict[str, Any]) -> dict[str, Any]:
+    for name in _TIMES:
+        row[name] = datetime.fromisoformat(row[name])
+    row["dt"] = date.fromisoformat(row["dt"])
+    return row

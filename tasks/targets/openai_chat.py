@@ -1,0 +1,219 @@
+"""Targets that speak the OpenAI chat completions shape: models, gateways before them, and retrieval applications.
+
+The prober plays the client: it offers the planted tools, answers their calls from the plan, and runs nothing. For a
+retrieval application it also plants documents as one tenant, asks as another and removes them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.records import Asset, ToolCall, canonical_json, digest
+from tasks.targets.credentials import bearer_of, url_of
+from tasks.targets.target import Citation, Reply, Request
+from tasks.targets.wire import Answer, Wire
+
+MAX_TOOL_ROUNDS = 4
+"""Tool answers per exchange; a target that still calls tools then is cut off and its trace kept."""
+
+
+class OpenAIChat:
+    """`POST {url}/chat/completions`, without streaming."""
+
+    def __init__(self, asset: Asset, wire: Wire) -> None:
+        self._url = url_of(asset).rstrip("/")
+        self._model = str(asset.props.get("model", asset.name))
+        self._asset = asset
+        self._wire = wire
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def converse(self, request: Request) -> Reply:
+        planted: list[tuple[str, str | None]] = []
+        before = self._wire.sent
+        try:
+            for document in request.documents:
+                bearer = bearer_of(self._asset, document.principal)
+                body = {"id": document.document_id, "text": document.text}
+                answer = await self._wire.send("POST", f"{self._url}/documents", body, bearer)
+                if answer.error_kind is not None:
+                    kind = "plant_failed" if answer.status is not None else answer.error_kind
+                    return Reply(error_kind=kind, tries=self._wire.sent - before)
+                planted.append((document.document_id, bearer))
+            control = None
+            if request.control_principal is not None:
+                control = await self._hold(request, request.control_principal)
+            reply = await self._hold(request, request.principal)
+        finally:
+            for document_id, bearer in planted:
+                await self._wire.send("DELETE", f"{self._url}/documents/{document_id}", None, bearer)
+        return with_tries(reply, control, self._wire.sent - before)
+
+    async def _hold(self, request: Request, principal: str | None) -> Reply:
+        bearer = bearer_of(self._asset, principal)
+        messages: list[dict[str, Any]] = []
+        if request.system is not None:
+            messages.append({"role": "system", "content": request.system})
+        talk = Talk()
+        for i, (role, content) in enumerate(request.turns):
+            messages.append({"role": role, "content": content})
+            following = request.turns[i + 1][0] if i + 1 < len(request.turns) else None
+            if role == "user" and following != "assistant":
+                answer = await self._exchange(request, messages, bearer, talk)
+                if answer.error_kind is not None:
+                    return talk.reply(answer.error_kind)
+        return talk.reply(None)
+
+    async def _exchange(
+        self, request: Request, messages: list[dict[str, Any]], bearer: str | None, talk: Talk
+    ) -> Answer:
+        results = {tool.name: tool.result for tool in request.tools}
+        answer = Answer({}, None, None, "malformed")
+        for _ in range(MAX_TOOL_ROUNDS):
+            body: dict[str, Any] = {"model": self._model, "messages": messages, "temperature": 0}
+            if request.max_tokens is not None:
+                body["max_tokens"] = request.max_tokens
+            if request.tools:
+                body["tools"] = [
+                    {
+                        "type": "function",
+                        "function": {"name": t.name, "description": t.description, "parameters": dict(t.parameters)},
+                    }
+                    for t in request.tools
+                ]
+            talk.sending(body)
+            answer = await self._wire.send("POST", f"{self._url}/chat/completions", body, bearer)
+            if answer.error_kind is not None:
+                return answer
+            message = talk.read_chat(answer, results)
+            if message is None:
+                return Answer({}, answer.status, answer.response_sha256, "malformed")
+            if talk.finish == "content_filter":
+                return Answer({}, answer.status, answer.response_sha256, "filtered")
+            messages.append(message)
+            calls = message.get("tool_calls") or []
+            if not calls:
+                return answer
+            messages += [
+                {"role": "tool", "tool_call_id": c["id"], "content": results.get(c["function"]["name"], "no such tool")}
+                for c in calls
+            ]
+        return answer
+
+
+class Talk:
+    """What one conversation has gathered so far."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.finish: str | None = None
+        self.tokens_in: int | None = None
+        self.tokens_out: int | None = None
+        self.citations: list[Citation] | None = None
+        self.requests: list[str] = []
+        self.responses: list[str] = []
+
+    def sending(self, body: Mapping[str, Any]) -> None:
+        self.requests.append(canonical_json(body))
+
+    def read_chat(self, answer: Answer, results: Mapping[str, str]) -> dict[str, Any] | None:
+        """The assistant message in canonical form; None when the reply has not the shape of one."""
+        self.responses.append(answer.response_sha256 or "")
+        choices = answer.data.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+        message = choice.get("message") if choice else None
+        if choice is None or not isinstance(message, dict):
+            return None
+        finish = choice.get("finish_reason")
+        self.finish = finish if isinstance(finish, str) else None
+        text = plain_text(message.get("content")) or plain_text(message.get("refusal"))
+        if text:
+            self.texts.append(text)
+        calls: list[dict[str, Any]] = []
+        raw_calls = message.get("tool_calls")
+        for i, raw in enumerate(raw_calls if isinstance(raw_calls, list) else []):
+            function = raw.get("function") if isinstance(raw, dict) else None
+            if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+                return None
+            name, arguments = function["name"], function.get("arguments")
+            self.calls.append(ToolCall(name, read_arguments(arguments), results.get(name)))
+            identifier = raw.get("id") if isinstance(raw.get("id"), str) else f"call_{len(self.calls)}_{i}"
+            written = arguments if isinstance(arguments, str) else json.dumps(arguments)
+            calls.append({"id": identifier, "type": "function", "function": {"name": name, "arguments": written}})
+        self.count(answer.data.get("usage"), "prompt_tokens", "completion_tokens")
+        self.cite(answer.data.get("citations"))
+        out: dict[str, Any] = {"role": "assistant", "content": text}
+        if calls:
+            out["tool_calls"] = calls
+        return out
+
+    def count(self, usage: Any, key_in: str, key_out: str) -> None:
+        if not isinstance(usage, dict):
+            return
+        for attribute, key in (("tokens_in", key_in), ("tokens_out", key_out)):
+            value = usage.get(key)
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
+                setattr(self, attribute, (getattr(self, attribute) or 0) + value)
+
+    def cite(self, citations: Any) -> None:
+        if not isinstance(citations, list):
+            return
+        self.citations = self.citations or []
+        for item in citations:
+            if isinstance(item, dict) and isinstance(item.get("id"), str):
+                tenant = item.get("tenant")
+                self.citations.append(Citation(item["id"], tenant if isinstance(tenant, str) else None))
+
+    def reply(self, error_kind: str | None) -> Reply:
+        return Reply(
+            text="\n\n".join(self.texts),
+            tool_calls=tuple(self.calls),
+            finish=self.finish,
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+            citations=None if self.citations is None else tuple(self.citations),
+            request_sha256=digest(*self.requests),
+            response_sha256=digest(*self.responses) if self.responses else None,
+            error_kind=error_kind,
+        )
+
+
+def with_tries(reply: Reply, control: Reply | None, tries: int) -> Reply:
+    return Reply(
+        text=reply.text,
+        tool_calls=reply.tool_calls,
+        finish=reply.finish,
+        tokens_in=reply.tokens_in,
+        tokens_out=reply.tokens_out,
+        citations=reply.citations,
+        control=control,
+        request_sha256=reply.request_sha256,
+        response_sha256=reply.response_sha256,
+        error_kind=reply.error_kind,
+        tries=tries,
+    )
+
+
+def plain_text(content: Any) -> str:
+    """The text of a message: a string, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = [p.get("text") for p in content if isinstance(p, dict)]
+        return "\n".join(p for p in parts if isinstance(p, str))
+    return ""
+
+
+def read_arguments(arguments: Any) -> dict[str, Any]:
+    """A call's arguments as an object; what is not one is kept under `_raw`, since it is evidence too."""
+    if isinstance(arguments, dict):
+        return arguments
+    try:
+        value = json.loads(arguments) if isinstance(arguments, str) and arguments else {}
+    except (ValueError, RecursionError):
+        return {"_raw": str(arguments)}
+    return value if isinstance(value, dict) else {"_raw": str(arguments)}
