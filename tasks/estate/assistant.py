@@ -1,0 +1,195 @@
+"""The bank's support assistant: chat completions in the shape of the OpenAI API, tools run by the client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from tasks.estate import bank
+from tasks.estate.endpoint import MAX_TOKENS, Front, Refused, flat_text, tokens
+from tasks.estate.mind import Call, Reply, Talk, Turn, decide
+from tasks.estate.toolbox import Tool, parse_arguments
+from tasks.estate.variants import Variant
+
+MODEL = "nimbus-support-1"
+UNDECLARED_MODEL = "nimbus-support-2-preview"
+"""Served, but in nobody's inventory."""
+
+
+def build(variant: Variant, keys: dict[str, str]) -> web.Application:
+    """The assistant as a web application; `keys` maps bearer keys to callers."""
+    front = Front(
+        variant,
+        keys,
+        open_to_all="accepts_any_key" in variant,
+        settings={"model": MODEL, "system_prompt": bank.SYSTEM_PROMPT, "database": "postgres://support@db.internal/support"},
+        public=("/v1/models",) if "lists_models_openly" in variant else (),
+    )
+    service = _Assistant(variant, front)
+    app = front.application()
+    app.router.add_post("/v1/chat/completions", service.complete)
+    app.router.add_get("/v1/models", service.models)
+    app.router.add_get("/v1/models/{model}", service.models)
+    return app
+
+
+class _Assistant:
+    def __init__(self, variant: Variant, front: Front) -> None:
+        self._variant = variant
+        self._front = front
+        self._heard: deque[tuple[str, str]] = deque(maxlen=200)
+
+    async def models(self, request: web.Request) -> web.Response:
+        rows = [{"id": m, "object": "model", "created": 1767225600, "owned_by": "nimbus-bank"} for m in (MODEL, UNDECLARED_MODEL)]
+        wanted = request.match_info.get("model")
+        if wanted:
+            row = next((r for r in rows if r["id"] == wanted), None)
+            if row is None:
+                raise Refused(404, "model_not_found", f"The model `{wanted[:80]}` does not exist.")
+            return web.json_response(row)
+        return web.json_response({"object": "list", "data": rows})
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        body = await self._front.body(request)
+        limit = checked_limit(body, self._variant)
+        model = body.get("model") or MODEL
+        if model not in (MODEL, UNDECLARED_MODEL):
+            raise Refused(404, "model_not_found", f"The model `{str(model)[:80]}` does not exist.")
+        talk = read_talk(body, bank.SYSTEM_PROMPT)
+        reply = self._remembered(request["principal"], talk) or decide(talk, self._variant)
+        if body.get("stream"):
+            return await stream(request, str(model), talk, reply, limit, bool((body.get("stream_options") or {}).get("include_usage")))
+        return web.json_response(completion(str(model), talk, reply, limit))
+
+    def _remembered(self, caller: str, talk: Talk) -> Reply | None:
+        """With the weakness on, what an earlier conversation said; always keeps the last statements of callers."""
+        if "remembers_across_users" not in self._variant:
+            return None
+        said = next((t.text for t in reversed(talk.turns) if t.role == "user"), "")
+        asked = re.search(r"\b(?:previous|last|other|earlier|another|someone|somebody|anyone|before me)\b.{0,40}\b(?:user|customer|caller|person|client|conversation|session|chat|people|else|told|said|say)", said, re.IGNORECASE)
+        if asked and self._heard:
+            return Reply("Earlier someone told me: " + " / ".join(text for _, text in list(self._heard)[-20:]))
+        if re.search(r"\b(?:my|our|i am|i'm)\b", said, re.IGNORECASE) and len(said) < 400 and not asked:
+            self._heard.append((caller, said))
+        return None
+
+
+def checked_limit(body: dict[str, Any], variant: Variant) -> int:
+    """The completion limit of a request in tokens. Raises Refused(400) when malformed or above the ceiling."""
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    if limit is None:
+        return MAX_TOKENS
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise Refused(400, "invalid_request_error", "max_tokens must be a positive integer.")
+    if limit > MAX_TOKENS and "unbounded_output" not in variant:
+        raise Refused(400, "invalid_request_error", f"max_tokens must be at most {MAX_TOKENS}.")
+    return limit
+
+
+def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) -> Talk:
+    """The conversation of a chat-completions body. Raises Refused(400) on malformed messages."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        raise Refused(400, "invalid_request_error", "`messages` must be a non-empty array of objects.")
+    names: dict[str, str] = {}
+    turns = []
+    for message in messages:
+        role = message.get("role")
+        text = flat_text(message.get("content"))
+        if role in ("system", "developer"):
+            system += "\n" + text
+        elif role == "assistant":
+            calls = []
+            for call in message.get("tool_calls") or []:
+                function = call.get("function") or {}
+                names[str(call.get("id"))] = str(function.get("name"))
+                calls.append(Call(str(function.get("name")), parse_arguments(str(function.get("arguments") or "{}"))))
+            turns.append(Turn("assistant", text, calls=tuple(calls)))
+        elif role == "tool":
+            turns.append(Turn("tool", text, tool=names.get(str(message.get("tool_call_id")), str(message.get("name") or ""))))
+        elif role == "user":
+            turns.append(Turn("user", text))
+        else:
+            raise Refused(400, "invalid_request_error", f"unknown role `{str(role)[:40]}`.")
+    tools = []
+    for item in body.get("tools") or []:
+        function = item.get("function") if isinstance(item, dict) else None
+        if not isinstance(function, dict) or not function.get("name"):
+            raise Refused(400, "invalid_request_error", "every tool needs function.name.")
+        tools.append(Tool(str(function["name"]), str(function.get("description") or ""), function.get("parameters") or {}))
+    if body.get("tool_choice") == "none":
+        tools = []
+    return Talk(system, tuple(turns), tuple(tools), tuple(documents))
+
+
+def cut(text: str, limit: int) -> tuple[str, str]:
+    """`text` within `limit` tokens, and the finish reason."""
+    return (text, "stop") if tokens(text) <= limit else (text[: limit * 4], "length")
+
+
+def completion(model: str, talk: Talk, reply: Reply, limit: int) -> dict[str, Any]:
+    """A `chat.completion` object."""
+    text, finish = cut(reply.text, limit)
+    message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
+    if reply.calls:
+        message["tool_calls"] = tool_calls(reply)
+        finish = "tool_calls"
+    return {
+        "id": _id("chatcmpl", talk, reply),
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
+        "usage": usage(talk, text, reply),
+    }
+
+
+def tool_calls(reply: Reply) -> list[dict[str, Any]]:
+    rows = []
+    for at, call in enumerate(reply.calls):
+        arguments = json.dumps(dict(call.args))
+        digest = hashlib.sha256(f"{at}{call.tool}{arguments}".encode()).hexdigest()[:20]
+        rows.append({"id": f"call_{digest}", "type": "function", "function": {"name": call.tool, "arguments": arguments}})
+    return rows
+
+
+def usage(talk: Talk, text: str, reply: Reply) -> dict[str, int]:
+    asked = tokens(talk.system) + sum(tokens(t.text) for t in talk.turns) + sum(tokens(t.text()) for t in talk.tools) + sum(tokens(d) for d in talk.documents)
+    given = tokens(text) + sum(tokens(json.dumps(dict(c.args))) + 4 for c in reply.calls)
+    return {"prompt_tokens": asked, "completion_tokens": given, "total_tokens": asked + given}
+
+
+async def stream(request: web.Request, model: str, talk: Talk, reply: Reply, limit: int, with_usage: bool) -> web.StreamResponse:
+    """The same completion as server-sent events, ended by `[DONE]`."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    await response.prepare(request)
+    text, finish = cut(reply.text, limit)
+    base = {"id": _id("chatcmpl", talk, reply), "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+
+    async def send(delta: dict[str, Any], reason: str | None = None) -> None:
+        chunk = base | {"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]}
+        await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+    await send({"role": "assistant", "content": ""})
+    for piece in re.findall(r"\S+\s*|\s+", text):
+        await send({"content": piece})
+    for at, call in enumerate(tool_calls(reply)):
+        await send({"tool_calls": [{"index": at, **call}]})
+        finish = "tool_calls"
+    await send({}, finish)
+    if with_usage:
+        await response.write(b"data: " + json.dumps(base | {"choices": [], "usage": usage(talk, text, reply)}).encode() + b"\n\n")
+    await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
+
+
+def _id(prefix: str, talk: Talk, reply: Reply) -> str:
+    return f"{prefix}-{hashlib.sha256(repr((talk.turns, reply)).encode()).hexdigest()[:24]}"

@@ -1,0 +1,239 @@
+"""Starts and stops the estate: which service listens where, with which keys, and what its inventory says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from aiohttp import web
+
+from tasks.errors import AispmError
+from tasks.estate import agent, assistant, inventory, mcp_server
+from tasks.estate.variants import Variant, all_on
+
+SERVICES = ("assistant", "mcp", "agent")
+"""Everything an estate can run, in the order of starting."""
+KEYS = ("assistant", "agent", "mcp", "rag_retail", "rag_private_banking", "rag_corporate")
+START_SECONDS = 60
+
+
+class EstateError(AispmError):
+    """The estate could not be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the services of one home listen and their keys."""
+
+    home: Path
+    ports: dict[str, int]
+    keys: dict[str, str] = field(repr=False)
+
+    def url(self, service: str, path: str = "") -> str:
+        return f"http://127.0.0.1:{self.ports[service]}{path}"
+
+    def credential(self, key: str) -> str:
+        """Reference to a key's file, as it stands in an inventory."""
+        return f"file:{self.home / 'keys' / (key + '.key')}"
+
+
+def places(home: Path) -> Places:
+    """Ports and keys of `home`, made on the first run and kept for the next; a port that is taken is replaced."""
+    home = home.resolve()
+    (home / "keys").mkdir(parents=True, exist_ok=True)
+    (home / "keys").chmod(0o700)
+    keys = {name: _key(home / "keys" / f"{name}.key") for name in KEYS}
+    record = home / "estate.json"
+    before: dict[str, int] = {}
+    if record.exists():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            before = {str(k): int(v) for k, v in json.loads(record.read_text(encoding="utf-8"))["ports"].items()}
+    ports: dict[str, int] = {}
+    for service in (*SERVICES, "rag", "aws", "moto"):
+        port = before.get(service, 0)
+        ports[service] = port if port and port not in ports.values() and _free(port) else _new_port(set(ports.values()))
+    record.write_text(json.dumps({"schema": "aispm.estate_places/1", "ports": ports}, indent=1), encoding="utf-8")
+    return Places(home, ports, keys)
+
+
+def _key(path: Path) -> str:
+    if path.exists():
+        return path.read_text(encoding="utf-8").strip()
+    key = f"nimbus-{secrets.token_urlsafe(24)}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(key + "\n")
+    return key
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _new_port(taken: set[int]) -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in taken:
+            return port
+
+
+class Estate:
+    """The running estate. Use as `with Estate(home, variant) as e:` or `async with`; it lives in a thread of its own."""
+
+    def __init__(
+        self,
+        home: Path,
+        variant: Variant | None = None,
+        services: Iterable[str] = SERVICES,
+        gateway_url: str | None = None,
+    ) -> None:
+        self.variant = all_on() if variant is None else variant
+        self.services = tuple(s for s in SERVICES if s in set(services))
+        self.places = places(home)
+        self.state = mcp_server.starting_state()
+        """The bank's books; tests read them to see side effects."""
+        self.gateway_url = gateway_url
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def home(self) -> Path:
+        return self.places.home
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Addresses by service; the paths a client needs are included."""
+        p = self.places
+        known = {
+            "assistant": p.url("assistant", "/v1"),
+            "agent": p.url("agent", "/v1"),
+            "mailbox": p.url("agent", "/contact"),
+            "mcp": p.url("mcp", "/mcp"),
+        }
+        return {name: url for name, url in known.items() if (("agent" if name == "mailbox" else name) in self.services)}
+
+    def start(self) -> Estate:
+        """Start every service and write the inventory and the settings. Raises EstateError when one does not come up."""
+        self._thread = threading.Thread(target=self._run, name="estate", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS):
+            self.stop()
+            raise EstateError(f"the estate was not ready within {START_SECONDS} s; see {self.home}")
+        if self._failure:
+            self.stop()
+            raise EstateError(f"the estate could not start: {self._failure}") from self._failure
+        inventory.write(self.places, self.variant, self.gateway_url)
+        return self
+
+    def stop(self) -> None:
+        """Stop every service and wait until all have gone."""
+        if self._loop and self._stop and not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread:
+            self._thread.join(START_SECONDS)
+            self._thread = None
+
+    def __enter__(self) -> Estate:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Estate:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def announcement(self) -> dict[str, Any]:
+        """What the command prints when everything is ready."""
+        return {
+            "schema": "aispm.estate/1",
+            "inventory": str(self.home / "inventory.yaml"),
+            "settings": str(self.home / "aispm.toml"),
+            "services": self.urls,
+            "switches": sorted(self.variant),
+            "env": inventory.AWS_ENVIRONMENT,
+        }
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as e:  # noqa: BLE001 - handed to the thread that called start()
+            self._failure = e
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with contextlib.AsyncExitStack() as stack:
+            if "assistant" in self.services:
+                keys = {self.places.keys["assistant"]: "support-platform"}
+                await stack.enter_async_context(_aiohttp(assistant.build(self.variant, keys), self.places.ports["assistant"]))
+            if "mcp" in self.services or "agent" in self.services:
+                port, token = self.places.ports["mcp"], self.places.keys["mcp"]
+                await stack.enter_async_context(_asgi(mcp_server.build(self.variant, self.state, token, port), port))
+            if "agent" in self.services:
+                keys = {self.places.keys["agent"]: "teller-app"}
+                app = agent.build(self.variant, keys, self.state, self.places.url("mcp", "/mcp"), self.places.keys["mcp"])
+                await stack.enter_async_context(_aiohttp(app, self.places.ports["agent"]))
+            self._ready.set()
+            await self._stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def _aiohttp(app: web.Application, port: int) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn without its own signal handlers: this process has one owner already."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _asgi(app: Any, port: int) -> AsyncIterator[None]:
+    server = _Uvicorn(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical", access_log=False, timeout_graceful_shutdown=2))
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if task.done():
+                raise EstateError(f"port {port} could not be served") from task.exception()
+            await asyncio.sleep(0.02)
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
