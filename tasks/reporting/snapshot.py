@@ -402,9 +402,7 @@ def _gaps(posture: Mapping[str, Any], waiting: int, no_control_view: bool) -> li
         if source["completeness"] != "full":
             where = f" ({source['scope']})" if source["scope"] else ""
             reason = f": {source['reason']}" if source["reason"] else ""
-            gaps.append(
-                f"Source {source['source']}{where} was read with completeness {source['completeness']}{reason}."
-            )
+            gaps.append(f"Source {source['source']}{where} was not read in full, {source['completeness']}{reason}.")
     if not posture["scope"]["sources"]:
         gaps.append("No source reported what it could read in this run.")
     seen = {kind["kind"] for kind in posture["scope"]["kinds"]}
@@ -438,10 +436,11 @@ def _gaps(posture: Mapping[str, Any], waiting: int, no_control_view: bool) -> li
         gaps.append("No gateway traffic was ingested for this period.")
     if no_control_view or not posture["controls"]:
         gaps.append("The states of controls were not computed.")
-    if posture["quality"]["state"] != "passed":
-        gaps.append(
-            f"Data quality is {posture['quality']['state']}: {posture['quality']['failed']} expectation(s) failed."
-        )
+    quality = posture["quality"]
+    if quality["state"] == "not checked":
+        gaps.append("The data quality of the run was not checked.")
+    elif quality["state"] != "passed":
+        gaps.append(f"Data quality {quality['state']}: {quality['failed']} of {quality['expectations']} expectations.")
     if posture["quarantined"]:
         gaps.append(f"{posture['quarantined']} row(s) broke a rule of their table and were set aside.")
     if posture["evidence"]["run_root"] is None:
