@@ -1,4 +1,4 @@
--- One row per (run, edge): the edges of each source asset in the newest run, up to this one, that saw any of it.
+-- One row per (run, edge): the edges recorded by the newest run, up to this one, that recorded any.
 with seen as (
     select e.src_id, e.dst_id, e.rel, e.run_id as seen_run_id, e.source, e.valid_from, s.started_at as seen_at
     from stg_edges as e
@@ -8,4 +8,4 @@ with seen as (
 select r.run_id, seen.*
 from int_asof as r
 join seen on seen.seen_at <= r.as_of
-qualify dense_rank() over (partition by r.run_id, seen.src_id order by seen.seen_at desc, seen.seen_run_id desc) = 1
+qualify dense_rank() over (partition by r.run_id order by seen.seen_at desc, seen.seen_run_id desc) = 1

@@ -1,8 +1,9 @@
--- One row per (run, asset with at least one posture check result or open probe finding), 0 (worst) to 100.
+-- One row per (run with posture checks, asset with a check result or an active probe finding): 0 (worst) to 100.
 -- Penalty = severity points x 1.5 when reachable from the internet x 1.3 when it holds personal data, kept in
 -- hundredths of a point. Sums are capped per severity: high 60, medium 30, low 10 points; critical is never capped.
 -- score_best counts failures; score_worst counts what could not be read as failed too. Both are rounded down.
--- Open findings of probes count as failures. Accepted findings still count; `score_best_without_accepted` omits them.
+-- Active findings of probes count as failures; one that waits for a reviewer counts as unread. Accepted findings
+-- still count; `score_best_without_accepted` omits them.
 with severities (severity, points, cap) as (
     values ('critical', 2500, 1000000), ('high', 1000, 6000), ('medium', 300, 3000), ('low', 100, 1000), ('info', 0, 0)
 ),
@@ -21,9 +22,17 @@ items as (
 
     union all
 
-    select run_id, asset_id, severity, 'probe' as outcome, state = 'accepted' as is_accepted
+    select
+        run_id,
+        asset_id,
+        severity,
+        case state when 'in_review' then 'probe_in_review' else 'probe' end as outcome,
+        state = 'accepted' as is_accepted,
     from int_asof_findings
-    where starts_with(finding_kind, 'probe.') and state not in ('fixed', 'false_positive')
+    where
+        starts_with(finding_kind, 'probe.')
+        and state not in ('fixed', 'false_positive')
+        and run_id in (select run_id from int_asof_checks)
 ),
 
 weighted as (
@@ -51,13 +60,15 @@ by_severity as (
         count(*) filter (outcome = 'fail') as fail,
         count(*) filter (outcome = 'unknown') as unknown,
         count(*) filter (outcome = 'not_applicable') as not_applicable,
-        count(*) filter (outcome = 'probe') as probe_findings,
+        count(*) filter (outcome in ('probe', 'probe_in_review')) as probe_findings,
         count(*) filter (outcome in ('fail', 'probe') and severity = 'critical') as critical_failures,
         least(coalesce(sum(penalty) filter (outcome in ('fail', 'probe')), 0), any_value(cap)) as failed_points,
         least(
             coalesce(sum(penalty) filter (outcome in ('fail', 'probe') and not is_accepted), 0), any_value(cap)
         ) as failed_points_open,
-        least(coalesce(sum(penalty) filter (outcome = 'unknown'), 0), any_value(cap)) as unknown_points,
+        least(
+            coalesce(sum(penalty) filter (outcome in ('unknown', 'probe_in_review')), 0), any_value(cap)
+        ) as unknown_points,
     from weighted
     group by run_id, asset_id, severity
 )

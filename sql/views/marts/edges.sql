@@ -9,7 +9,7 @@ ranked as (
     select
         e.*,
         coalesce(r.started_at, e.valid_from) as seen_at,
-        dense_rank() over (partition by e.src_id order by coalesce(r.started_at, e.valid_from) desc, e.run_id desc) as age,
+        dense_rank() over (order by coalesce(r.started_at, e.valid_from) desc, e.run_id desc) as age,
     from stg_edges as e
     left join int_asof as r on r.run_id = e.run_id
 )
