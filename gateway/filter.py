@@ -1,0 +1,195 @@
+"""Bodies and texts in, decisions out. No I/O.
+
+An `Inspection` follows one request and its reply: it counts every hit by rule, place and action, and knows the
+strongest decision so far. It never keeps what was matched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from gateway.engine import Engine, Hit, Pattern
+from gateway.policy.bundle import ACTIONS, Actions, Policy
+from gateway.reasons import Refusal
+from gateway.wire.strict_json import MAX_DEPTH, parse
+
+SCAN_NUMBERS_FROM = 10_000_000_000
+"""Numbers this large may be a card or identity number; smaller ones cannot be."""
+REQUEST, RESPONSE = "request", "response"
+
+
+class Match(NamedTuple):
+    """One rule seen in one place."""
+
+    pattern: Pattern
+    action: str
+    scope: str
+    location: str
+
+
+class ToolUse(NamedTuple):
+    """One tool name seen in one place; `tool_id` is the name if listed, else its keyed hash."""
+
+    tool_id: str
+    action: str
+    scope: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """A policy joined with the patterns: what to look for on each side, and what then happens."""
+
+    policy: Policy
+    engines: dict[str, Engine]
+    actions: dict[str, Actions]
+
+    @staticmethod
+    def build(policy: Policy, patterns: Sequence[Pattern]) -> RuleSet:
+        """Patterns that the policy allows in a scope are not looked for there."""
+        actions = {p.id: policy.actions(p.id, p.category, p.action) for p in patterns}
+        engines = {
+            scope: Engine(p for p in patterns if getattr(actions[p.id], scope) != "allow")
+            for scope in (REQUEST, RESPONSE)
+        }
+        return RuleSet(policy, engines, actions)
+
+    def action(self, pattern: Pattern, scope: str) -> str:
+        """What the policy wants for a hit; a secret that cannot be cut out whole is blocked instead of redacted."""
+        action: str = getattr(self.actions[pattern.id], scope)
+        return "block" if action == "redact" and not pattern.redactable else action
+
+
+class Inspection:
+    """What was found in one exchange."""
+
+    def __init__(self, rules: RuleSet, agent_id: str) -> None:
+        self.rules = rules
+        self.allowed_tools = rules.policy.tools.get(agent_id, frozenset())
+        self.matches: dict[Match, int] = {}
+        self.tool_uses: dict[ToolUse, int] = {}
+
+    def text(self, text: str, scope: str, location: str) -> str:
+        """The text with everything redacted that must be; blocks are noted, not raised (see `verdict`)."""
+        hits = self.rules.engines[scope].scan(text)
+        return self.apply(text, hits, scope, location) if hits else text
+
+    def apply(self, text: str, hits: Sequence[Hit], scope: str, location: str) -> str:
+        """Note `hits` and cut out those to be redacted; overlapping ones become one gap, named after the first."""
+        pieces, done = [], 0
+        for hit in hits:
+            action = self.rules.action(hit.pattern, scope)
+            self.note(hit.pattern, action, scope, location)
+            if action != "redact":
+                continue
+            if hit.start >= done:
+                pieces += [text[done : hit.start], f"[REDACTED:{hit.pattern.id}]"]
+            done = max(done, hit.end)
+        return "".join(pieces) + text[done:] if done else text
+
+    def note(self, pattern: Pattern, action: str, scope: str, location: str) -> None:
+        """Count one hit."""
+        key = Match(pattern, action, scope, location)
+        self.matches[key] = self.matches.get(key, 0) + 1
+
+    def fixed(self, text: str, scope: str, location: str) -> None:
+        """Scan text that cannot be rewritten in place (a key, a number, an id): what would be redacted is blocked."""
+        for hit in self.rules.engines[scope].scan(text):
+            action = self.rules.action(hit.pattern, scope)
+            self.note(hit.pattern, "block" if action == "redact" else action, scope, location)
+
+    def walk(self, value: Any, scope: str, location: str) -> Any:
+        """Scan every string, key and large number below `value`; the value with redactions. The parser bounds its depth."""
+        if isinstance(value, str):
+            return self.text(value, scope, location)
+        if isinstance(value, list):
+            return [self.walk(v, scope, location) for v in value]
+        if isinstance(value, dict):
+            for key in value:
+                self.fixed(key, scope, location)
+            return {k: self.walk(v, scope, location) for k, v in value.items()}
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= SCAN_NUMBERS_FROM:
+            self.fixed(str(int(value)), scope, location)
+        return value
+
+    def json_text(self, text: str, scope: str, location: str) -> str:
+        """Arguments that are JSON inside a string: looked into, so that JSON escapes hide nothing.
+
+        Text that is not JSON is scanned as it is; the receiver has to make sense of it too.
+        """
+        try:
+            value = parse(text.encode("utf-8", "strict"), MAX_DEPTH)
+        except (Refusal, UnicodeEncodeError):
+            return self.text(text, scope, location)
+        if not isinstance(value, dict | list):
+            return self.text(text, scope, location)
+        clean = self.walk(value, scope, location)
+        return orjson.dumps(clean).decode() if clean != value else text
+
+    def tool(self, name: str, scope: str, location: str) -> None:
+        """Hold a tool name against the agent's allowlist, byte for byte."""
+        listed = name in self.allowed_tools
+        tool_id = name if listed else self.rules.policy.keyed_hash("tool", name)
+        use = ToolUse(tool_id, "allow" if listed else "block", scope, location)
+        self.tool_uses[use] = self.tool_uses.get(use, 0) + 1
+
+    @property
+    def decision(self) -> str:
+        """The strongest action so far."""
+        return max(
+            [m.action for m in self.matches] + [t.action for t in self.tool_uses], key=ACTIONS.index, default="allow"
+        )
+
+    def reason(self) -> tuple[str | None, str | None]:
+        """(reason code, scope) behind the decision; the first found among equals. (None, None) for allow."""
+        decision = self.decision
+        if decision == "allow":
+            return None, None
+        for use in self.tool_uses:
+            if use.action == decision:
+                return "POLICY.TOOL_DENIED", use.scope
+        match = next(m for m in self.matches if m.action == decision)
+        return match.pattern.reason, match.scope
+
+    def verdict(self, scope: str) -> None:
+        """Raises Refusal when anything in `scope` must be blocked."""
+        for use in self.tool_uses:
+            if use.action == "block" and use.scope == scope:
+                raise Refusal("POLICY.TOOL_DENIED", scope=scope)
+        for match in self.matches:
+            if match.action == "block" and match.scope == scope:
+                raise Refusal(match.pattern.reason, scope=scope)
+
+    def rows(self, part: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
+        """`match` and `tool` events, made by `part` (see `gateway.events.Exchange.part`)."""
+        matches = [
+            part(
+                "match",
+                decision=m.action,
+                reason_code=m.pattern.reason,
+                rule_id=m.pattern.id,
+                severity=m.pattern.severity,
+                scope=m.scope,
+                location=m.location,
+                match_count=count,
+            )
+            for m, count in self.matches.items()
+        ]
+        tools = [
+            part(
+                "tool",
+                decision=t.action,
+                reason_code=None if t.action == "allow" else "POLICY.TOOL_DENIED",
+                severity=None if t.action == "allow" else "high",
+                scope=t.scope,
+                location=t.location,
+                tool_id=t.tool_id,
+                match_count=count,
+            )
+            for t, count in self.tool_uses.items()
+        ]
+        return matches + tools

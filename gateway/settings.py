@@ -1,0 +1,198 @@
+"""Settings of one gateway, from `gateway.toml`. Every limit has a unit and a reason. Secrets are references only."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
+
+from gateway.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    host: str = "127.0.0.1"
+    """Loopback only: agent keys and prompts would otherwise cross the network in the clear."""
+    port: int = 8443
+    """0 = any free port; the line printed at the start says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    file: Path
+    """The bundle; its signature lies beside it as `<file>.sig`."""
+    public_keys: tuple[Path, ...]
+    """Whoever holds one of the matching private keys decides what this gateway lets through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    folder: Path
+    """Where log segments and the memory of the newest policy version lie. Must survive restarts."""
+    roll_seconds: float = 10.0
+    """Age at which a segment is closed, and so the delay until its events can be queried."""
+    roll_bytes: int = 16 << 20
+    """Size at which a segment is closed: some 16,000 events, one comfortable commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    body_bytes: int = 8 << 20
+    """Of a request: the largest context window in use, as text, with room; held in memory whole."""
+    response_bytes: int = 16 << 20
+    """Of a reply that is not streamed; held in memory whole."""
+    depth: int = 64
+    """Levels of JSON nesting of a request; real ones have fewer than 20, and 64 is what every walk is tested for."""
+    client_body_s: float = 30.0
+    """Seconds for a client to send its body; a slower one holds a connection for nothing."""
+    connect_s: float = 5.0
+    """Seconds to reach the upstream; longer means it is down."""
+    read_s: float = 120.0
+    """Seconds of silence of the upstream, which is how long a model may think before the first byte."""
+    upstream_connections: int = 256
+    """Per route and process; more requests than this wait."""
+    shutdown_s: float = 30.0
+    """Seconds that running requests get after SIGTERM; orchestrators kill soon after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    base_url: str
+    """Of the provider, with its version: `https://api.example.com/v1`. Plain http on loopback only."""
+    wire_format: str = "openai_chat"
+    credential: str | None = None
+    """Reference to the provider's key (`env:NAME`, `file:PATH`); unset = none is sent."""
+    asset_id: str | None = None
+    """Of the protected asset, for events of agents that are not assets themselves."""
+    provider: str | None = None
+    known_models: tuple[str, ...] = ()
+    """Model names that events may show; others are client text and appear as a keyed hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    gateway_id: str
+    policy: PolicyFiles
+    spool: Spool
+    routes: dict[str, Route]
+    """name -> route; `default` answers `/v1/…`, every route `/<name>/v1/…`."""
+    listen: Listen = field(default_factory=Listen)
+    limits: Limits = field(default_factory=Limits)
+
+
+_TABLES: dict[str, type] = {"policy": PolicyFiles, "spool": Spool, "listen": Listen, "limits": Limits}
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def load_settings(path: Path) -> GatewaySettings:
+    """Read `gateway.toml`; relative paths are taken from its folder. Raises ConfigError with file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as e:
+        raise ConfigError(f"cannot read the settings ({e.__class__.__name__})", path) from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        at = re.search(r"line (\d+)", str(e))
+        raise ConfigError(f"not valid TOML: {e}", path, int(at[1]) if at else None) from None
+    return _Reader(path, text).settings(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    path: Path
+    text: str
+
+    def settings(self, data: dict[str, Any]) -> GatewaySettings:
+        self._known(data, {"gateway_id", "routes", *_TABLES}, "")
+        for key in ("gateway_id", "routes", "policy", "spool"):
+            if key not in data:
+                raise ConfigError(f"`{key}` is missing", self.path)
+        gateway_id = data["gateway_id"]
+        if not isinstance(gateway_id, str) or not _NAME.fullmatch(gateway_id):
+            raise self.error("`gateway_id` is made of a-z, 0-9, `_`, `.` and `-`", "gateway_id")
+        tables = {key: self._table(_TABLES[key], data[key], key) for key in _TABLES if key in data}
+        routes = data["routes"]
+        if not isinstance(routes, dict) or not routes:
+            raise self.error("write at least one [routes.<name>]", "routes")
+        built = {}
+        for name, value in routes.items():
+            if not _NAME.fullmatch(name) or name in ("v1", "healthz"):
+                raise self.error("a route's name is made of a-z, 0-9, `_`, `.` and `-`, and is not `v1`", "routes")
+            built[name] = self._table(Route, value, f"routes.{name}")
+            self._check_route(built[name])
+        settings = GatewaySettings(gateway_id=gateway_id, routes=built, **tables)
+        if not is_loopback(settings.listen.host):
+            raise self.error(
+                "this gateway speaks plain HTTP and listens on loopback only; put a TLS terminator in front of it",
+                "host",
+            )
+        if not settings.policy.public_keys:
+            raise self.error("name at least one policy public key", "public_keys")
+        if settings.limits.depth > 64:
+            raise self.error("`limits.depth` is at most 64", "depth")
+        return settings
+
+    def error(self, message: str, key: str) -> ConfigError:
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if re.match(rf"\s*\[?{re.escape(key)}\b", line):
+                return ConfigError(message, self.path, number)
+        return ConfigError(message, self.path)
+
+    def _known(self, data: dict[str, Any], known: set[str], prefix: str) -> None:
+        for key in data:
+            if key not in known:
+                raise self.error(f"unknown setting `{prefix}{key}`; known here: {', '.join(sorted(known))}", key)
+
+    def _table(self, cls: type, value: Any, name: str) -> Any:
+        if not isinstance(value, dict):
+            raise self.error(f"`{name}` is a table: write [{name}]", name)
+        hints = get_type_hints(cls)
+        self._known(value, set(hints), f"{name}.")
+        for f in fields(cls):
+            if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
+                raise self.error(f"`{name}.{f.name}` is missing", name)
+        return cls(**{key: self._value(hints[key], v, key, name) for key, v in value.items()})
+
+    def _value(self, hint: Any, value: Any, key: str, table: str) -> Any:
+        if hint is Path and isinstance(value, str):
+            return self.path.parent / value
+        if hint in (tuple[Path, ...], tuple[str, ...]) and isinstance(value, list):
+            if all(isinstance(v, str) for v in value):
+                return tuple(self.path.parent / v if hint == tuple[Path, ...] else v for v in value)
+        elif hint in (int, float) and isinstance(value, int | hint) and not isinstance(value, bool):
+            if value < 0 or (value == 0 and key != "port") or (key == "port" and value > 65535):
+                raise self.error(f"`{table}.{key}` is out of range", key)
+            return hint(value)
+        elif hint in (str, str | None) and isinstance(value, str):
+            if key == "credential" and value.startswith("file:"):
+                return f"file:{self.path.parent / Path(value[5:]).expanduser()}"
+            return value
+        raise self.error(f"`{table}.{key}` has the wrong type", key)
+
+    def _check_route(self, route: Route) -> None:
+        if route.wire_format != "openai_chat":
+            raise self.error(
+                "`wire_format` must be openai_chat, the one format this version can inspect", "wire_format"
+            )
+        url = urlsplit(route.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+            raise self.error("`base_url` must be an absolute URL without user, query or fragment", "base_url")
+        if url.scheme == "http" and not is_loopback(url.hostname):
+            raise self.error(
+                "`base_url` must be https: the provider's key would cross the network in the clear", "base_url"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

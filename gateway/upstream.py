@@ -1,0 +1,96 @@
+"""The client side: one request to a provider, with the provider's credential and nothing of the client's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from gateway.reasons import Refusal
+from gateway.secrets import resolve_secret
+from gateway.settings import Limits, Route
+
+
+class Upstream:
+    """The provider behind one route. Every failure of it is a Refusal `SYSTEM.BACKEND`."""
+
+    def __init__(self, route: Route, limits: Limits) -> None:
+        self._base = route.base_url.rstrip("/")
+        self.domain = urlsplit(route.base_url).hostname or ""
+        self._limits = limits
+        self._headers = {"Accept-Encoding": "identity", "User-Agent": "aispm-gateway"}
+        if route.credential is not None:
+            self._headers["Authorization"] = f"Bearer {resolve_secret(route.credential)}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the connection pool; needs the running loop."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._limits.upstream_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s
+            ),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, path: str, body: bytes | None, accept: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The reply's status and headers; its body is read inside the context, where its failures are translated too.
+
+        A connection that the provider closed while idle is tried once more: no byte of a reply had come.
+        """
+        if self._session is None:
+            raise RuntimeError("start() comes first")
+        headers = {**self._headers, "Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        url = self._base + path
+        try:
+            try:
+                response = await self._session.request(method, url, data=body, headers=headers, allow_redirects=False)
+            except aiohttp.ServerDisconnectedError:
+                response = await self._session.request(method, url, data=body, headers=headers, allow_redirects=False)
+            async with response:
+                if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                    raise Refusal("WIRE.UNSCANNABLE", "upstream", "response")
+                yield response
+        except TimeoutError:
+            raise Refusal("SYSTEM.BACKEND", "timeout", "response") from None
+        except aiohttp.ClientConnectorError:
+            raise Refusal("SYSTEM.BACKEND", "connect", "response") from None
+        except aiohttp.ClientError:
+            raise Refusal("SYSTEM.BACKEND", "cut_off", "response") from None
+
+    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The whole body. Raises Refusal when it is larger than the limit."""
+        pieces, size = [], 0
+        async for piece in response.content.iter_any():
+            size += len(piece)
+            if size > self._limits.response_bytes:
+                raise Refusal("WIRE.LIMIT", "upstream", "response")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def check_status(status: int) -> None:
+    """Raises Refusal for replies that say more about the gateway's account than the client may know.
+
+    200 and client errors other than 401 and 403 pass.
+    """
+    if status in (401, 403):
+        raise Refusal("SYSTEM.BACKEND", "credential", "response")
+    if 300 <= status < 400:
+        raise Refusal("SYSTEM.BACKEND", "redirect", "response")
+    if status != 200 and not 400 <= status < 500:
+        raise Refusal("SYSTEM.BACKEND", "status", "response")

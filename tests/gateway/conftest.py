@@ -1,0 +1,254 @@
+"""A loopback upstream that answers as the test says, and a real gateway process in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, new_keypair, sign_bundle
+from tasks.gateway_logs import closed_segments, event_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENT_KEY = "agent-key-0123456789abcdef"
+PROVIDER_KEY = "provider-key-fedcba9876543210"
+
+Reply = Callable[[web.Request, Any], Any]
+
+
+def completion(content: str | None = "Hello.", **message: Any) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "sim-1",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": content, **message}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+    }
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> str:
+    body = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "sim-1",
+        "choices": [{"index": index, "delta": delta, "finish_reason": finish}],
+    }
+    return f"data: {json.dumps(body)}\n\n"
+
+
+class UpstreamSimulator:
+    """Speaks OpenAI chat on a real socket. `reply` is a dict (JSON), a list of byte/str pieces (SSE), or a callable."""
+
+    def __init__(self) -> None:
+        self.reply: Any = completion()
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+
+        async def start() -> None:
+            app = web.Application(client_max_size=64 << 20)
+            app.router.add_route("*", "/{tail:.*}", self._handle)
+            self._runner = web.AppRunner(app)
+            await self._runner.setup()
+            await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+            self._ready.set()
+
+        self._loop.run_until_complete(start())
+        self._loop.run_forever()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        self.requests.append((dict(request.headers), raw))
+        reply = self.reply
+        if callable(reply):
+            reply = reply(request, json.loads(raw) if raw else None)
+            if asyncio.iscoroutine(reply):
+                reply = await reply
+        if isinstance(reply, web.StreamResponse):
+            return reply
+        if isinstance(reply, list):
+            response = web.StreamResponse(
+                status=self.status, headers={"Content-Type": "text/event-stream", **self.headers}
+            )
+            await response.prepare(request)
+            for piece in reply:
+                if piece == "<cut>":
+                    request.transport.close()
+                    return response
+                await response.write(piece.encode() if isinstance(piece, str) else piece)
+                await asyncio.sleep(0)
+            return response
+        body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+        return web.Response(status=self.status, body=body, headers={"Content-Type": "application/json", **self.headers})
+
+    def close(self) -> None:
+        async def stop() -> None:
+            await self._runner.cleanup()
+
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+
+@dataclass
+class PolicyFolder:
+    """Writes signed policies into a folder."""
+
+    folder: Path
+    hash_key: str = field(default_factory=new_hash_key)
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        self.keys = new_keypair()
+        (self.folder / "policy.pub").write_text(self.keys.public.hex() + "\n")
+
+    def publish(self, **changes: Any) -> None:
+        self.version += 1
+        now = datetime.now(UTC)
+        document: dict[str, Any] = {
+            "tenant": "nimbus",
+            "audience": ["gw-test"],
+            "version": self.version,
+            "issued": now,
+            "expires": now + timedelta(days=1),
+            "hash_key": self.hash_key,
+            "agents": [
+                {
+                    "id": "support",
+                    "key_hash": hash_agent_key(self.hash_key, AGENT_KEY),
+                    "asset_id": "llm/support",
+                }
+            ],
+            "tools": {"support": ["get_balance"]},
+        }
+        raw = compose_bundle(**{**document, **changes})
+        (self.folder / "policy.json").write_bytes(raw)
+        (self.folder / "policy.json.sig").write_bytes(sign_bundle(raw, self.keys.private))
+
+
+class GatewayProcess:
+    """`python -m gateway` as a child process."""
+
+    def __init__(self, folder: Path, upstream: str, **limits: float) -> None:
+        self.folder, self.spool = folder, folder / "spool"
+        (folder / "provider.key").write_text(PROVIDER_KEY + "\n")
+        lines = "".join(f"{k} = {v}\n" for k, v in limits.items())
+        (folder / "gateway.toml").write_text(
+            f"""gateway_id = "gw-test"
+[listen]
+port = 0
+[policy]
+file = "policy.json"
+public_keys = ["policy.pub"]
+[spool]
+folder = "spool"
+roll_seconds = 3600
+[limits]
+{lines}
+[routes.default]
+base_url = "{upstream}"
+credential = "file:provider.key"
+provider = "simulator"
+known_models = ["sim-1"]
+"""
+        )
+
+    def start(self) -> GatewayProcess:
+        self.stderr = (self.folder / "stderr.txt").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "--config", str(self.folder / "gateway.toml")],
+            stdout=subprocess.PIPE,
+            stderr=self.stderr,
+            cwd=ROOT,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError((self.folder / "stderr.txt").read_text())
+        self.ready = json.loads(line)
+        self.url = self.ready["url"]
+        return self
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        code = self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.stderr.close()
+        return code
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.stop()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All events so far: asks the running gateway to roll, then reads."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGHUP)
+            deadline = time.monotonic() + 10
+            while list(self.spool.glob("*.open")) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return [row for segment in closed_segments(self.spool) for row in event_rows(segment)]
+
+    def post(self, body: Any, **options: Any) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {AGENT_KEY}", "Content-Type": "application/json"}
+        headers.update(options.pop("headers", {}))
+        path = options.pop("path", "/v1/chat/completions")
+        return httpx.request("POST", self.url + path, content=content, headers=headers, timeout=30, **options)
+
+
+def chat(text: str = "Hi", **more: Any) -> dict[str, Any]:
+    return {"model": "sim-1", "messages": [{"role": "user", "content": text}], **more}
+
+
+@pytest.fixture
+def simulator() -> Iterator[UpstreamSimulator]:
+    upstream = UpstreamSimulator()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> PolicyFolder:
+    folder = PolicyFolder(tmp_path)
+    folder.publish()
+    return folder
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, simulator: UpstreamSimulator, policy: PolicyFolder) -> Iterator[GatewayProcess]:
+    process = GatewayProcess(tmp_path, simulator.url).start()
+    yield process
+    process.stop()
