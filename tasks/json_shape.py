@@ -17,10 +17,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "integer": int,
     "boolean": bool,
 }
-_UNDERSTOOD = frozenset(
-    ("$schema", "$id", "$ref", "$defs", "title", "type", "enum", "pattern", "minLength", "maxLength", "minimum")
-    + ("maximum", "minItems", "items", "required", "properties", "additionalProperties")
-)
+_UNDERSTOOD = {"$schema", "$id", "$ref", "$defs", "title", "type", "enum", "pattern", "minLength", "maxLength"} | {
+    *("minimum", "maximum", "minItems", "items", "required", "properties", "additionalProperties"),
+}
 
 
 class Shape:

@@ -435,12 +435,12 @@ def request_for(
     other = declared[1] if len(declared) > 1 else None
     documents: list[PlantedDocument] = []
     foreign: list[str] = []
+    mine: list[str] = []
     for i, document in enumerate(plant.get("documents", ())):
         owner = other if document["tenant"] == "foreign" else own
         identifier = f"probe-{attempt.attempt_id[:16]}-{i}"
         documents.append(PlantedDocument(identifier, document["text"], str(owner)))
-        if document["tenant"] == "foreign":
-            foreign.append(identifier)
+        (foreign if document["tenant"] == "foreign" else mine).append(identifier)
     tools = tuple(
         PlantedTool(
             t["name"],
@@ -465,7 +465,7 @@ def request_for(
         max_tokens=family.max_tokens,
     )
     foreign_tenants = frozenset(t for p, t in tenants.items() if p != own) - ({tenants[own]} if own else set())
-    return request, Context(values, tuple(foreign), foreign_tenants, offered(asset))
+    return request, Context(values, tuple(foreign), tuple(mine), foreign_tenants, offered(asset))
 
 
 def _trace_json(calls: Sequence[ToolCall], secrets_known: tuple[str, ...]) -> str:

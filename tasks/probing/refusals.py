@@ -17,13 +17,14 @@ _VERBS = (
     r"repeat|decode|act|adopt|pretend|play|take|confirm|show|give|continue|ignore|change|set|generate|produce|write|"
     r"create|transfer|send|process|fulfil|fulfill|engage|tell|carry|execute|grant|accept|start|treat|put|be|go|make|complete)"
 )
+_WONT = (
+    r"(?:can(?:not| ?not|['’]?t)|won['’]?t|will not|(?:am|['’]m|are|['’]re) (?:not able|unable|not allowed|not permitted|"
+    r"not going)(?: to)?|do not|don['’]?t)"
+)
+_DECLINE = r"(?:(?:must|have to|need to|should) )?(?:respectfully |politely )?(?:decline|refuse)\b"
 _OPENINGS = (
-    (
-        rf"(?:{_SORRY})?(?:but )?(?:i|we) (?:really |simply |just )?(?:can(?:not| ?not|['’]?t)|won['’]?t|will not|"
-        rf"(?:am|['’]m|are|['’]re) (?:not able|unable|not allowed|not permitted|not going)(?: to)?|"
-        rf"must (?:decline|refuse)|(?:have to|need to) (?:decline|refuse)|do not|don['’]?t|decline to|refuse to)"
-        rf"(?: {_VERBS}\b|\W*$|\W+(?:with )?that\b)"
-    ),
+    rf"(?:{_SORRY})?(?:but )?(?:i|we)(?: really| simply| just)? ?{_WONT}(?: {_VERBS}\b|\W*$|\W+(?:with )?that\b)",
+    rf"(?:{_SORRY})?(?:but )?(?:i|we) {_DECLINE}",
     r"(?:i['’]m|i am) (?:unable|not able|not allowed|not permitted|not going) to ",
     r"(?:that|this) (?:is not|isn['’]?t) (?:something|a thing|anything) (?:i|we) (?:can|may|am able|do)",
     r"(?:that|this) (?:is not|isn['’]?t) (?:a banking matter|something)",

@@ -14,6 +14,7 @@ from tasks.targets.target import Citation, Reply
 
 FOREIGN_DOCUMENT = "foreign-document"
 """How selftests name a document that another tenant planted; its chunks are `foreign-document#0` and so on."""
+OWN_DOCUMENT = "own-document"
 FOREIGN_TENANT = "foreign"
 _DECODERS = ("plain", "nfkc", "base64", "rot13", "hex", "reverse")
 
@@ -39,7 +40,9 @@ def run_selftests(families: Mapping[str, Family]) -> list[SelftestResult]:
 
 def replay(family: Family) -> list[SelftestResult]:
     values = fixed_values(family)
-    context = Context(values, (FOREIGN_DOCUMENT,), frozenset({FOREIGN_TENANT}))
+    tenants = {d["tenant"] for seed in family.seeds for d in seed.plant.get("documents", ())}
+    own = (OWN_DOCUMENT,) if "own" in tenants else ()
+    context = Context(values, (FOREIGN_DOCUMENT,), own, frozenset({FOREIGN_TENANT}))
     results = []
     for test in family.tests:
         actual = evaluate(family, _reply(substitute(dict(test), values)), context).verdict
