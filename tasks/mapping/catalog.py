@@ -120,7 +120,9 @@ class Catalogs:
     retired: Mapping[str, str]
     """Retired control id -> key that took its place."""
     sha256: str
-    """Over the hashes of all files: one name for the whole set."""
+    """Over the hashes of the catalogue files: changes when a control, a date or a retired id does."""
+    mappings_sha256: str
+    """Over every data file of the folder: changes when any mapping, theme, edge or catalogue does."""
 
     def find(self, key: str) -> Control:
         """The control of a full key.
@@ -213,9 +215,15 @@ def load_catalogs(root: Path = MAPPINGS) -> Catalogs:
     edges = tuple(_edge(row, controls, root / "edges.csv", n) for n, row in enumerate(_read(root, data["edges"]), 2))
     retired = {r["old_key"].partition(":")[2]: r["control_key"] for r in history if r["change"] == "retired"}
     retired |= {c.control_id: c.superseded_by for c in controls.values() if c.superseded_by}
-    names = [f"{entry['file']} {entry['sha256']}" for entry in [*manifest["catalog"], *manifest["data"]]]
-    whole = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-    return Catalogs(root, controls, editions, edges, retired, whole)
+    frozen = [*manifest["catalog"], data["eu-ai-act-dates"], data["mitre-atlas-id-history"]]
+    written = [root / "edges.csv", *root.glob("*.yaml"), *root.glob("kinds/*.yaml")]
+    names = [f"{entry['file']} {entry['sha256']}" for entry in frozen]
+    more = [f"{p.relative_to(root).as_posix()} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in written]
+    return Catalogs(root, controls, editions, edges, retired, _name(names), _name(names + more))
+
+
+def _name(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _read(root: Path, entry: Mapping[str, Any], columns: Sequence[str] | None = None) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import ConfigError
-from tasks.mapping.catalog import DEFAULT_EDITION, GRADES, MAPPINGS, SIX, Catalogs, Edge
+from tasks.mapping.catalog import DEFAULT_EDITION, GRADES, SIX, Catalogs, Edge
 from tasks.mapping.themes import Document, Theme, group_of, load_themes, read_document
 from tasks.records import ControlLink, canonical_json, digest
 
@@ -43,12 +43,13 @@ def _projected(link: ControlLink) -> bool:
     return edition != f"{link.framework}@{DEFAULT_EDITION[link.framework]}"
 
 
-def load_kinds(catalogs: Catalogs, root: Path = MAPPINGS) -> dict[str, KindMapping]:
-    """Every finding kind of `kinds/*.yaml`.
+def load_kinds(catalogs: Catalogs, root: Path | None = None) -> dict[str, KindMapping]:
+    """Every finding kind of `kinds/*.yaml` in `root`, by default the folder of the catalogues.
 
     Raises ConfigError with path and line for an unknown key or theme, an unknown, bare, retired or heading control, an
     empty rationale, a kind mapped twice, or a framework of the six that has neither a control nor a reason.
     """
+    root = root or catalogs.root
     themes = load_themes(catalogs, root)
     steps = [
         e for e in catalogs.edges if e.a_key.startswith("owasp-llm@2025:") and e.b_key.startswith("owasp-llm@2026:")
@@ -122,29 +123,25 @@ def links(kind: KindMapping) -> tuple[ControlLink, ...]:
     return kind.links
 
 
-def kind_control_rows(kinds: Mapping[str, KindMapping], run_id: str) -> list[dict[str, Any]]:
-    """Rows of lake table `kind_controls`: the whole mapping in force."""
-    return [
-        {"finding_kind": kind.kind, "run_id": run_id, **_columns(link)}
-        for kind in kinds.values()
-        for link in kind.links
-    ]
+def kind_control_rows(kinds: Mapping[str, KindMapping]) -> list[dict[str, Any]]:
+    """Rows of lake table `kind_controls` without `run_id`: the whole mapping in force, to be committed as one batch."""
+    return [{"finding_kind": kind.kind, **_columns(link)} for kind in kinds.values() for link in kind.links]
 
 
 def finding_control_rows(
-    findings: Iterable[tuple[str, str]], kinds: Mapping[str, KindMapping], run_id: str, stamped_at: datetime
+    findings: Iterable[Mapping[str, Any]], kinds: Mapping[str, KindMapping], run_id: str, stamped_at: datetime
 ) -> list[dict[str, Any]]:
-    """Rows of lake table `finding_controls` for (finding id, finding kind) pairs.
+    """Rows of lake table `finding_controls` for rows with `finding_id` and `finding_kind`.
 
     Raises ConfigError for a kind without a mapping: a finding that counts toward nothing is a gap in `kinds/`.
     """
     rows = []
-    for finding_id, finding_kind in findings:
-        kind = kinds.get(finding_kind)
+    for finding in findings:
+        kind = kinds.get(finding["finding_kind"])
         if kind is None:
-            raise ConfigError(f"finding kind `{finding_kind}` has no mapping; add it to mappings/kinds/")
-        for link in kind.links:
-            rows.append({"finding_id": finding_id, "run_id": run_id, "stamped_at": stamped_at, **_columns(link)})
+            raise ConfigError(f"finding kind `{finding['finding_kind']}` has no mapping; add it to mappings/kinds/")
+        stamp = {"finding_id": finding["finding_id"], "run_id": run_id, "stamped_at": stamped_at}
+        rows.extend({**stamp, **_columns(link)} for link in kind.links)
     return rows
 
 
@@ -240,10 +237,10 @@ def _sources(edges: Iterable[Edge]) -> tuple[str, ...]:
     return tuple(sorted({f"{e.edge_id} {e.source}" for e in edges}))
 
 
-def published_themes(catalogs: Catalogs, root: Path = MAPPINGS) -> dict[str, Theme]:
+def published_themes(catalogs: Catalogs) -> dict[str, Theme]:
     """The themes of `overlaps.yaml`. Raises ConfigError with path and line for unknown or repeated ones."""
-    themes = load_themes(catalogs, root)
-    doc = read_document(root / "overlaps.yaml")
+    themes = load_themes(catalogs, catalogs.root)
+    doc = read_document(catalogs.root / "overlaps.yaml")
     names = {"reviewer", "reviewed_on", "themes"}
     top = doc.fields(doc.data, names, names)
     doc.text(top["reviewer"], "reviewer")
@@ -261,21 +258,18 @@ def published_themes(catalogs: Catalogs, root: Path = MAPPINGS) -> dict[str, The
 def overlaps(
     catalogs: Catalogs,
     kinds: Mapping[str, KindMapping],
-    edges: Sequence[Edge] | None = None,
-    *,
-    run_id: str,
-    root: Path = MAPPINGS,
+    edges: Sequence[Edge],
 ) -> list[dict[str, Any]]:
-    """Rows of lake table `control_overlaps`: pairs of controls of different frameworks in a published theme.
+    """Pairs of controls of different frameworks in a published theme, as rows of `control_overlaps` without `run_id`.
 
-    A pair is a row when at least one finding kind is evidence for both. `edges` defaults to the crosswalk. Raises
-    ConfigError when no kind touches four frameworks of a published theme: nothing measured would stand behind it.
+    A pair is a row when at least one finding kind is evidence for both. Raises ConfigError when no kind touches four
+    frameworks of a published theme: nothing measured would stand behind it.
     """
-    grader = Grader(catalogs, catalogs.edges if edges is None else edges)
+    grader = Grader(catalogs, edges)
     keys_of = {name: kind.keys() for name, kind in kinds.items()}
     gradings: dict[tuple[str, str], Grading] = {}
     rows: list[dict[str, Any]] = []
-    for theme in published_themes(catalogs, root).values():
+    for theme in published_themes(catalogs).values():
         cells = set(theme.keys)
         touching = {name: keys & cells for name, keys in keys_of.items() if keys & cells}
         widest = max((_frameworks(keys) for keys in touching.values()), default=0)
@@ -283,7 +277,7 @@ def overlaps(
             raise ConfigError(
                 f"overlap {theme.theme_id} is reproduced by no finding kind: the best touches {widest} of {MIN_CELLS} "
                 "frameworks; map a kind to it in kinds/ or take it off the list",
-                root / "overlaps.yaml",
+                catalogs.root / "overlaps.yaml",
             )
         for a, b in combinations(theme.keys, 2):
             if a.partition("@")[0] == b.partition("@")[0]:
@@ -297,8 +291,8 @@ def overlaps(
             rows.append(
                 {
                     "overlap_id": f"{theme.theme_id}-{digest(a, b)[:12]}",
-                    "run_id": run_id,
-                    "catalogs_sha256": catalogs.sha256,
+                    # A pair depends on the kinds as well, so it is named by all files of the mappings folder.
+                    "catalogs_sha256": catalogs.mappings_sha256,
                     "theme": f"{theme.theme_id} {theme.name}",
                     "a_key": a,
                     "b_key": b,
@@ -311,11 +305,16 @@ def overlaps(
     return rows
 
 
+def overlap_rows(catalogs: Catalogs, kinds: Mapping[str, KindMapping]) -> list[dict[str, Any]]:
+    """`overlaps` over the shipped crosswalk."""
+    return overlaps(catalogs, kinds, catalogs.edges)
+
+
 def _frameworks(keys: Iterable[str]) -> int:
     return len({key.partition("@")[0] for key in keys})
 
 
-def counts(catalogs: Catalogs, kinds: Mapping[str, KindMapping], root: Path = MAPPINGS) -> dict[str, int]:
+def counts(catalogs: Catalogs, kinds: Mapping[str, KindMapping]) -> dict[str, int]:
     """What the mappings hold: the six `frameworks`, `catalogues`, `controls` that reports count, `mapping_edges`
     (finding kind to control, written and projected), sourced `crosswalk_edges` and published `overlaps`."""
     return {
@@ -324,5 +323,5 @@ def counts(catalogs: Catalogs, kinds: Mapping[str, KindMapping], root: Path = MA
         "controls": sum(c.assessable for c in catalogs.controls.values()),
         "mapping_edges": sum(link.relation != "none" for kind in kinds.values() for link in kind.links),
         "crosswalk_edges": len(catalogs.edges),
-        "overlaps": len(published_themes(catalogs, root)),
+        "overlaps": len(published_themes(catalogs)),
     }

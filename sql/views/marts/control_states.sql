@@ -173,7 +173,7 @@ judged as (
             when real_decided = 0 then 'no result against a real component'
             when needs_probes and probes = 0 then 'checks only, no probe result'
             when unknown * 10 > applicable then unknown || ' of ' || applicable || ' results unknown'
-            when undecided * 20 > applicable then undecided || ' of ' || applicable || ' results undecided'
+            when undecided * 20 > probes then undecided || ' of ' || probes || ' templates undecided'
             when probes > 0 and fewest_templates < 59 and sufficient * 10 < in_scope * 9
                 then fewest_templates || ' of 59 templates'
             when sufficient * 10 < in_scope * 9 then sufficient || ' of ' || in_scope || ' assets tested'
