@@ -125,7 +125,7 @@ def assets(places: Places, variant: Variant, gateway_url: str | None) -> list[di
             "exposure": "internal",
             "risk_tier": "limited",
             "active": False,
-            "keys": {"provider": "nimbus-ml"},
+            "keys": {},
             "props": {"dpa": True, "training_opt_out": True, "region": "eu-central-1"},
             "data": {"sensitivity": "pii", "regions": ["eu-central-1"]},
             "uses": [],
