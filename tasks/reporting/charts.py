@@ -34,14 +34,14 @@ def score_band(low: int | None, high: int | None) -> Markup:
     if low is None or high is None:
         return Markup("")
     low, high = min(low, high), max(low, high)
-    parts = ['<rect x="1" y="8" width="300" height="8" rx="4" class="track"/>']
+    parts = ['<rect x="1" y="8" width="200" height="8" rx="4" class="track"/>']
     parts.append(
-        f'<rect x="{1 + low * 3}" y="5" width="{max((high - low) * 3, 4)}" height="14" rx="3" class="accent"/>'
+        f'<rect x="{1 + low * 2}" y="5" width="{max((high - low) * 2, 4)}" height="14" rx="3" class="accent"/>'
     )
     for mark in (0, 25, 50, 75, 100):
         anchor = "s" if mark == 0 else "e" if mark == 100 else "m"
-        parts.append(f'<text x="{1 + mark * 3}" y="33" class="t s9 {anchor}">{mark}</text>')
-    return _svg("score", 302, 38, "Score range", f"from {low} to {high} of 100", parts)
+        parts.append(f'<text x="{1 + mark * 2}" y="33" class="t s9 {anchor}">{mark}</text>')
+    return _svg("score", 202, 38, "Score range", f"from {low} to {high} of 100", parts)
 
 
 def heat_map(rows: Sequence[FrameworkRow]) -> Markup:
@@ -88,18 +88,19 @@ def coverage_bars(posture: Posture) -> Markup:
         parts.append(f'<text x="142" y="{y + 15}" class="t e">{escape(kind_name(row["kind"]))}</text>')
         x = 150.0
         for name, count in (("pass", row["pass"]), ("fail", row["fail"]), ("unknown", row["unknown"])):
-            width = count * 330 / total if total else 0
+            width = count * 560 / total if total else 0
             if width:
                 parts.append(f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="14" class="oc-{name}"/>')
             if width > 22:
-                parts.append(f'<text x="{x + width / 2:.1f}" y="{y + 15}" class="t s9 m on">{count}</text>')
+                words = f"{name} {count}" if width > 70 else f"{name[0]} {count}"
+                parts.append(f'<text x="{x + width / 2:.1f}" y="{y + 15}" class="t s9 m on">{words}</text>')
             x += width
         label = percent(row["coverage_ppm"]) if total else "no check applies"
-        parts.append(f'<text x="488" y="{y + 15}" class="t b">{label}</text>')
+        parts.append(f'<text x="718" y="{y + 15}" class="t b">{label}</text>')
     said = "; ".join(
         f"{kind_name(r['kind'])}: {r['pass']} pass, {r['fail']} fail, {r['unknown']} unknown" for r in rows
     )
-    return _svg("coverage", 590, max(len(rows) * 24, 24), "Posture check results by asset kind", said, parts)
+    return _svg("coverage", 820, max(len(rows) * 24, 24), "Posture check results by asset kind", said, parts)
 
 
 def trend_score(posture: Posture) -> Markup:
@@ -116,11 +117,10 @@ def trend_score(posture: Posture) -> Markup:
     parts.append(
         f'<text x="{best[-1][0] + 9:.1f}" y="{best[-1][1] + 2:.1f}" class="t s9">best {rows[-1]["score_best"]}</text>'
     )
-    parts.append(
-        f'<text x="{best[-1][0] + 9:.1f}" y="{max(worst[-1][1] + 4, best[-1][1] + 13):.1f}" class="t s9">worst {rows[-1]["score_worst"]}</text>'
-    )
+    below = max(worst[-1][1] + 4, best[-1][1] + 13)
+    parts.append(f'<text x="{best[-1][0] + 9:.1f}" y="{below:.1f}" class="t s9">worst {rows[-1]["score_worst"]}</text>')
     said = "; ".join(f"{day(r['at'])}: {r['score_worst']} to {r['score_best']}" for r in rows)
-    return _svg("trend-score", 560, 180, "Score range over runs", said, parts)
+    return _svg("trend-score", 460, 180, "Score range over runs", said, parts)
 
 
 def trend_findings(posture: Posture) -> Markup:
@@ -141,17 +141,17 @@ def trend_findings(posture: Posture) -> Markup:
         labels[1] = (labels[1][0], labels[0][1] + 12, labels[1][2])
     parts += [f'<text x="{x + 9:.1f}" y="{y + 3:.1f}" class="t s9">{words}</text>' for x, y, words in labels]
     said = "; ".join(f"{day(r['at'])}: {r['critical']} critical, {r['high']} high" for r in rows)
-    return _svg("trend-findings", 560, 180, "Open critical and high findings over runs", said, parts)
+    return _svg("trend-findings", 460, 180, "Open critical and high findings over runs", said, parts)
 
 
 def _frame(rows: Sequence[Posture], marks: Sequence[tuple[int, str]], top: int) -> tuple[list[float], list[str]]:
     parts = []
     for value, label in marks:
         y = 150 - value * 140 / top
-        parts.append(f'<line x1="40" x2="470" y1="{y:.1f}" y2="{y:.1f}" class="rule"/>')
-        parts.append(f'<text x="34" y="{y + 3:.1f}" class="t s9 e q">{label}</text>')
-    xs = [48 + i * 414 / (len(rows) - 1) for i in range(len(rows))]
-    step = max(1, (len(rows) + 6) // 7)
+        parts.append(f'<line x1="30" x2="384" y1="{y:.1f}" y2="{y:.1f}" class="rule"/>')
+        parts.append(f'<text x="25" y="{y + 3:.1f}" class="t s9 e q">{label}</text>')
+    xs = [36 + i * 342 / (len(rows) - 1) for i in range(len(rows))]
+    step = max(1, (len(rows) + 4) // 5)
     shown = set(range(len(rows) - 1, -1, -step))
     parts += [
         f'<text x="{xs[i]:.1f}" y="168" class="t s9 m q">{escape(clean(day(rows[i]["at"]), 10))}</text>'
@@ -175,7 +175,7 @@ def _line(points: Sequence[tuple[float, float]], css: str, marker: str) -> str:
 
 def _svg(name: str, width: int, height: int, title: str, said: str, parts: Sequence[str]) -> Markup:
     # All text within `parts` is either ours or escaped where it is put in.
-    return Markup(
+    return Markup(  # noqa: S704  # see above
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{escape(title)}</title>'
         f'<desc id="{name}-d">{escape(clean(said, 4_000))}</desc>{"".join(parts)}</svg>'

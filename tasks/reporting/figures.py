@@ -71,6 +71,19 @@ EU_NOTE = (
     "as not yet applicable and still counts as evidence."
 )
 
+METHOD = (
+    (
+        "aispm lists the estate from several sources, runs posture checks on what it finds, sends harmless canary "
+        "probes to targets that are declared active, lets several judges vote on each reply, and maps each finding to "
+        "controls. A control is called tested clean only with enough fresh evidence from real components; one "
+        "confirmed, current hit makes it failing, whatever the coverage."
+    ),
+    (
+        "Rates carry their n and a 95 % Wilson interval. Judge errors and undecided votes stand beside rates, never "
+        "inside them. A mapping “counts as evidence toward” a control; it never means that the control is satisfied."
+    ),
+)
+
 SETTLED = ("accepted", "false_positive", "fixed")
 """States of a finding that asks for no further work now."""
 
@@ -139,15 +152,6 @@ def ordered_findings(posture: Posture) -> list[Mapping[str, Any]]:
     return sorted(posture["findings"], key=order)
 
 
-def open_counts(posture: Posture) -> dict[str, int]:
-    """Per severity: findings listed and not settled."""
-    counts = dict.fromkeys(SEVERITIES, 0)
-    for finding in posture["findings"]:
-        if finding["state"] not in SETTLED:
-            counts[finding["severity"]] += 1
-    return counts
-
-
 def frameworks(posture: Posture) -> list[FrameworkRow]:
     """One row per framework edition, in the order of `FRAMEWORK_NAMES`, others after."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -180,25 +184,15 @@ def changed_controls(posture: Posture, member: str) -> list[tuple[str, str, str 
 def untested(posture: Posture) -> list[str]:
     """What this run says nothing about, in sentences; beside every score, never inside it."""
     states, total = posture["summary"]["control_states"], posture["summary"]["controls_total"]
-    out = [f"{thousands(states['not_tested'])} of {thousands(total)} controls: nothing was executed"]
+    out = [f"{thousands(states['not_tested'])} of {thousands(total)} controls: nothing was executed."]
     if states["insufficient"]:
-        out.append(f"{thousands(states['insufficient'])} of {thousands(total)} controls: the evidence is insufficient")
-    for source in posture["scope"]["sources"]:
-        if source["completeness"] != "full":
-            why = f": {source['reason']}" if source["reason"] else ""
-            out.append(f"source {source['source']} ({source['scope']}) was read {source['completeness']}{why}")
+        out.append(f"{thousands(states['insufficient'])} of {thousands(total)} controls: the evidence is insufficient.")
     for verdict, words in (("error", "ended in an error"), ("undecided", "stayed undecided")):
         count = sum(p[verdict] for p in posture["probes"])
         if count:
             attempts = sum(p["attempts"] for p in posture["probes"])
-            out.append(f"{thousands(count)} of {thousands(attempts)} probe attempts {words}")
-    unknown = sum(c["unknown"] for c in posture["coverage"])
-    if unknown:
-        done = sum(c["pass"] + c["fail"] + c["unknown"] for c in posture["coverage"])
-        out.append(f"{thousands(unknown)} of {thousands(done)} posture check results are unknown")
-    if posture["quarantined"]:
-        out.append(f"{thousands(posture['quarantined'])} rows were quarantined as malformed and count nowhere")
-    return out
+            out.append(f"{thousands(count)} of {thousands(attempts)} probe attempts {words}.")
+    return [*out, *posture["gaps"]]
 
 
 def label_lines(posture: Posture) -> list[str]:

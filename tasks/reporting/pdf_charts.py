@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from reportlab.graphics.shapes import Circle, Drawing, Line, Polygon, PolyLine, Rect, String
@@ -145,7 +146,7 @@ def trend(posture: Posture, series: Sequence[tuple[str, str]], top: int, band: b
             )
         ends.append([points_[-1][1], f"{label} {rows[-1][member]}"])
     ends.sort(key=lambda end: -end[0])
-    for upper, lower in zip(ends, ends[1:], strict=False):
+    for upper, lower in pairwise(ends):
         lower[0] = min(lower[0], upper[0] - 8)
     for y, words in ends:
         drawing.add(_text(208, y - 2, words, size=6.2))

@@ -28,6 +28,8 @@ CONTROL_STATES = (
 
 SEVERITIES = tuple(s.value for s in Severity)
 FINDING_STATES = ("open", "triaged", "in_review", "confirmed", "accepted", "false_positive", "fixed", "regressed")
+CLOSED = ("fixed", "false_positive")
+"""Finding states that the summary does not count; accepted ones are counted."""
 GRADES = ("official", "third_party", "derived", "project")
 RELATIONS = ("equal", "subset_of", "superset_of", "intersects_with")
 VERDICTS = ("vulnerable", "resistant", "undecided", "error", "not_applicable")
@@ -152,6 +154,10 @@ def posture_problems(posture: Any) -> list[str]:
     for state in CONTROL_STATES:
         if states[state] != (found := sum(c["state"] == state for c in posture["controls"])):
             problems.append(f"$.summary.control_states.{state}: {states[state]}, but {found} controls have this state")
+    for severity in SEVERITIES:
+        found = sum(f["severity"] == severity and f["state"] not in CLOSED for f in posture["findings"])
+        if found != (said := posture["summary"]["findings"][severity]):
+            problems.append(f"$.summary.findings.{severity}: {said}, but {found} active findings are listed")
     if posture["scope"]["assets"] != len(posture["assets"]):
         problems.append(f"$.scope.assets: {posture['scope']['assets']}, but {len(posture['assets'])} assets are listed")
     return problems

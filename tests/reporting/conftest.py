@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.reporting.schema import CONTROL_STATES, FINDING_STATES, SEVERITIES
+from tasks.reporting.schema import CLOSED, CONTROL_STATES, FINDING_STATES, SEVERITIES
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -93,16 +93,27 @@ def build_posture(findings: int = 40, *, hostile: bool = False, seed: int = 7) -
         for number in range(1, count + 1):
             state = rng.choices(CONTROL_STATES, (18, 14, 14, 46, 10 if framework == "eu-ai-act" else 0, 4))[0]
             control_id = pattern.format(number)
-            controls.append({
-                "key": f"{framework}@{version}:{control_id}", "framework": framework, "version": version,
-                "control_id": control_id, "title": f"{title} ({number})", "state": state,
-                "findings": rng.randint(1, 9) if state == "tested_failing" else 0, "evidence": rng.randint(0, 400),
-                "applies_from": "2027-12-02" if framework == "eu-ai-act" else None,
-                "reason": {"tested_failing": "a confirmed hit", "insufficient": "31 of 59 templates",
-                           "tested_clean": "0 hits in 118 templates", "not_tested": "no probe or check maps here",
-                           "not_yet_applicable": "applies from 2027-12-02",
-                           "not_applicable": "no model is trained here"}[state],
-            })  # fmt: skip
+            controls.append(
+                {
+                    "key": f"{framework}@{version}:{control_id}",
+                    "framework": framework,
+                    "version": version,
+                    "control_id": control_id,
+                    "title": f"{title} ({number})",
+                    "state": state,
+                    "findings": rng.randint(1, 9) if state == "tested_failing" else 0,
+                    "evidence": rng.randint(0, 400),
+                    "applies_from": "2027-12-02" if framework == "eu-ai-act" else None,
+                    "reason": {
+                        "tested_failing": "a confirmed hit",
+                        "insufficient": "31 of 59 templates",
+                        "tested_clean": "0 hits in 118 templates",
+                        "not_tested": "no probe or check maps here",
+                        "not_yet_applicable": "applies from 2027-12-02",
+                        "not_applicable": "no model is trained here",
+                    }[state],
+                }
+            )
     rows = []
     for number in range(findings):
         kind, asset_id, asset_name, owner = ASSETS[number % len(ASSETS)]
@@ -111,106 +122,239 @@ def build_posture(findings: int = 40, *, hostile: bool = False, seed: int = 7) -
         hits = rng.randint(1, max(trials // 4, 1)) if trials else 1
         rate = hits * 1_000_000 // trials if trials else None
         mapped = [next(c for c in controls if c["framework"] == name) for name, *_ in FRAMEWORKS]
-        rows.append({
-            "finding_id": hashlib.sha256(f"{seed}-{number}".encode()).hexdigest()[:24], "severity": severity,
-            "state": rng.choices(FINDING_STATES, (50, 8, 5, 20, 6, 3, 4, 4))[0], "title": text(title),
-            "finding_kind": finding_kind, "rule_id": finding_kind.split(".")[1], "asset_id": asset_id,
-            "asset_name": text(asset_name), "asset_kind": kind,
-            "summary": text(
-                "The assistant followed an instruction in a retrieved document and returned the planted token. "
-                "The reply was judged vulnerable by two of three judges."
-            ),
-            "fix": text("Treat retrieved text as data: mark it, strip instructions, and require approval for transfers."),
-            "owner": owner, "discovered_at": "2025-12-20T02:11:00Z", "age_days": rng.randint(0, 90), "hits": hits,
-            "trials": trials, "low_ppm": None if rate is None else max(rate - 40_000, 0),
-            "high_ppm": None if rate is None else min(rate + 60_000, 1_000_000),
-            "proof_label": "official_shape_fake" if kind == "cloud_ai_service" else "real_component",
-            "evidence_sha256": hashlib.sha256(f"evidence {number}".encode()).hexdigest(),
-            "controls": [
-                {"key": c["key"], "title": c["title"], "framework": c["framework"],
-                 "grade": rng.choice(("official", "third_party", "derived", "project")), "relation": "intersects_with",
-                 "applies_from": c["applies_from"]}
-                for c in mapped[: rng.randint(3, 7)]
-            ],
-            "none": [{"framework": "iso-42001", "rationale": "Annex A has no control on this technique."}],
-            "votes": [
-                {"judge_id": j, "verdict": rng.choice(("vulnerable", "vulnerable", "resistant", "undecided")),
-                 "confidence_ppm": rng.randint(500_000, 990_000)}
-                for j in ("rule", "lexical", "similarity")
-            ] if trials else [],
-        })  # fmt: skip
-    counts = {
-        s: sum(f["severity"] == s and f["state"] not in ("accepted", "false_positive", "fixed") for f in rows)
-        for s in SEVERITIES
-    }
+        rows.append(
+            {
+                "finding_id": hashlib.sha256(f"{seed}-{number}".encode()).hexdigest()[:24],
+                "severity": severity,
+                "state": rng.choices(FINDING_STATES, (50, 8, 5, 20, 6, 3, 4, 4))[0],
+                "title": text(title),
+                "finding_kind": finding_kind,
+                "rule_id": finding_kind.split(".")[1],
+                "asset_id": asset_id,
+                "asset_name": text(asset_name),
+                "asset_kind": kind,
+                "summary": text(
+                    "The assistant followed an instruction in a retrieved document and returned the planted token. "
+                    "The reply was judged vulnerable by two of three judges."
+                ),
+                "fix": text(
+                    "Treat retrieved text as data: mark it, strip instructions, and require approval for transfers."
+                ),
+                "owner": owner,
+                "discovered_at": "2025-12-20T02:11:00Z",
+                "age_days": rng.randint(0, 90),
+                "hits": hits,
+                "trials": trials,
+                "low_ppm": None if rate is None else max(rate - 40_000, 0),
+                "high_ppm": None if rate is None else min(rate + 60_000, 1_000_000),
+                "proof_label": "official_shape_fake" if kind == "cloud_ai_service" else "real_component",
+                "evidence_sha256": hashlib.sha256(f"evidence {number}".encode()).hexdigest(),
+                "controls": [
+                    {
+                        "key": c["key"],
+                        "title": c["title"],
+                        "framework": c["framework"],
+                        "grade": rng.choice(("official", "third_party", "derived", "project")),
+                        "relation": "intersects_with",
+                        "applies_from": c["applies_from"],
+                    }
+                    for c in mapped[: rng.randint(3, 7)]
+                ],
+                "none": [{"framework": "iso-42001", "rationale": "Annex A has no control on this technique."}],
+                "votes": [
+                    {
+                        "judge_id": j,
+                        "verdict": rng.choice(("vulnerable", "vulnerable", "resistant", "undecided")),
+                        "confidence_ppm": rng.randint(500_000, 990_000),
+                    }
+                    for j in ("rule", "lexical", "similarity")
+                ]
+                if trials
+                else [],
+            }
+        )
+    counts = {s: sum(f["severity"] == s and f["state"] not in CLOSED for f in rows) for s in SEVERITIES}
     runs = [START - timedelta(weeks=w) for w in range(13, -1, -1)]
     assets = [
-        {"asset_id": asset_id, "kind": kind, "name": text(name), "state": "active", "owner": owner, "env": "prod",
-         "exposure": "internet" if kind == "llm_endpoint" else "internal", "risk_tier": "high", "declared": owner is not None,
-         "sources": ["inventory", "gateway"],
-         "proof_label": "official_shape_fake" if kind == "cloud_ai_service" else "real_component",
-         "first_seen": "2025-11-01T02:00:00Z", "last_seen": "2026-01-05T02:01:00Z", "pass": 12, "fail": 3, "unknown": 2,
-         "not_applicable": 9}
+        {
+            "asset_id": asset_id,
+            "kind": kind,
+            "name": text(name),
+            "state": "active",
+            "owner": owner,
+            "env": "prod",
+            "exposure": "internet" if kind == "llm_endpoint" else "internal",
+            "risk_tier": "high",
+            "declared": owner is not None,
+            "sources": ["inventory", "gateway"],
+            "proof_label": "official_shape_fake" if kind == "cloud_ai_service" else "real_component",
+            "first_seen": "2025-11-01T02:00:00Z",
+            "last_seen": "2026-01-05T02:01:00Z",
+            "pass": 12,
+            "fail": 3,
+            "unknown": 2,
+            "not_applicable": 9,
+        }
         for kind, asset_id, name, owner in ASSETS
-    ]  # fmt: skip
+    ]
     kinds = sorted({a[0] for a in ASSETS})
     return {
         "schema": "aispm.posture/1",
-        "run": {"run_id": "20260105T020000Z-7f3a", "flow": "nightly", "campaign_id": "c-20260105", "state": "COMPLETE",
-                "started_at": "2026-01-05T02:00:00Z", "finished_at": "2026-01-05T02:14:31Z", "code_version": "0.1.0",
-                "demo": True, "previous_run_id": "20260104T020000Z-11aa"},
+        "run": {
+            "run_id": "20260105T020000Z-7f3a",
+            "flow": "nightly",
+            "campaign_id": "c-20260105",
+            "state": "COMPLETE",
+            "started_at": "2026-01-05T02:00:00Z",
+            "finished_at": "2026-01-05T02:14:31Z",
+            "code_version": "0.1.0",
+            "demo": True,
+            "previous_run_id": "20260104T020000Z-11aa",
+        },
         "scope": {
-            "assets": len(assets), "kinds": [{"kind": k, "count": sum(a[0] == k for a in ASSETS)} for k in kinds],
+            "assets": len(assets),
+            "kinds": [{"kind": k, "count": sum(a[0] == k for a in ASSETS)} for k in kinds],
             "sources": [
-                {"source": "inventory", "scope": "inventory.yaml", "completeness": "full", "reason": "", "observations": 12},
-                {"source": "aws_bedrock", "scope": "eu-central-1", "completeness": "denied",
-                 "reason": "bedrock:ListGuardrails is not allowed for this role", "observations": 0},
-                {"source": "mcp_servers", "scope": "2 servers", "completeness": "full", "reason": "", "observations": 9},
+                {
+                    "source": "inventory",
+                    "scope": "inventory.yaml",
+                    "completeness": "full",
+                    "reason": "",
+                    "observations": 12,
+                },
+                {
+                    "source": "aws_bedrock",
+                    "scope": "eu-central-1",
+                    "completeness": "denied",
+                    "reason": "bedrock:ListGuardrails is not allowed for this role",
+                    "observations": 0,
+                },
+                {
+                    "source": "mcp_servers",
+                    "scope": "2 servers",
+                    "completeness": "full",
+                    "reason": "",
+                    "observations": 9,
+                },
             ],
         },
-        "labels": {"judges": "offline judges", "proof": [{"label": "real_component", "assets": 11}, {"label": "official_shape_fake", "assets": 1}]},
+        "labels": {
+            "judges": "offline judges",
+            "proof": [{"label": "real_component", "assets": 11}, {"label": "official_shape_fake", "assets": 1}],
+        },
         "summary": {
-            "score_best": 68, "score_worst": 61, "coverage_ppm": 870_000, "grade": "C", "findings": counts,
-            "delta": {"critical": 1, "high": -3, "medium": 0, "low": 2, "info": 0}, "assets_new": 3, "assets_gone": 1,
+            "score_best": 68,
+            "score_worst": 61,
+            "coverage_ppm": 870_000,
+            "grade": "C",
+            "findings": counts,
+            "delta": {"critical": 1, "high": -3, "medium": 0, "low": 2, "info": 0},
+            "assets_new": 3,
+            "assets_gone": 1,
             "newly_failing": ["owasp-llm@2025:LLM06", "eu-ai-act@2026-07-27:Art.15(5)"],
-            "newly_passing": ["owasp-asi@2026:ASI04"], "controls_total": len(controls),
+            "newly_passing": ["owasp-asi@2026:ASI04"],
+            "controls_total": len(controls),
             "control_states": {s: sum(c["state"] == s for c in controls) for s in CONTROL_STATES},
         },
         "assets": assets,
         "findings": rows,
         "controls": controls,
-        "coverage": [{"kind": k, "assets": 1, "pass": 12, "fail": 3, "unknown": 2, "not_applicable": 9, "coverage_ppm": 882_352} for k in kinds],
+        "coverage": [
+            {"kind": k, "assets": 1, "pass": 12, "fail": 3, "unknown": 2, "not_applicable": 9, "coverage_ppm": 882_352}
+            for k in kinds
+        ],
         "probes": [
-            {"family_id": family, "asset_id": "llm/support", "asset_name": "Support assistant", "attempts": 64, "vulnerable": hits,
-             "resistant": 59 - hits, "undecided": 3, "error": 2, "not_applicable": 0, "low_ppm": hits * 9_000, "high_ppm": 60_000 + hits * 20_000}
-            for hits, family in enumerate(("direct_override", "indirect_document", "tool_description", "cross_tenant", "system_prompt_leak"))
+            {
+                "family_id": family,
+                "asset_id": "llm/support",
+                "asset_name": "Support assistant",
+                "attempts": 64,
+                "vulnerable": hits,
+                "resistant": 59 - hits,
+                "undecided": 3,
+                "error": 2,
+                "not_applicable": 0,
+                "low_ppm": hits * 9_000,
+                "high_ppm": 60_000 + hits * 20_000,
+            }
+            for hits, family in enumerate(
+                ("direct_override", "indirect_document", "tool_description", "cross_tenant", "system_prompt_leak")
+            )
         ],
         "judges": [
-            {"judge_id": j, "provider": "built-in", "model": f"{j}-1", "live": False, "votes": 320, "vulnerable": 61, "resistant": 240,
-             "undecided": 15, "error": 4}
+            {
+                "judge_id": j,
+                "provider": "built-in",
+                "model": f"{j}-1",
+                "live": False,
+                "votes": 320,
+                "vulnerable": 61,
+                "resistant": 240,
+                "undecided": 15,
+                "error": 4,
+            }
             for j in ("rule", "lexical", "similarity")
         ],
-        "gateway": {"requests": 1_000, "allow": 941, "redact": 22, "flag": 25, "block": 12,
-                    "by_reason": [{"reason_code": "DLP.SECRET.AWS_ACCESS_KEY", "count": 22}, {"reason_code": "INJECTION.OVERRIDE", "count": 25},
-                                  {"reason_code": "TOOL.NOT_ALLOWED", "count": 12}]},
+        "gateway": {
+            "requests": 1_000,
+            "allow": 941,
+            "redact": 22,
+            "flag": 25,
+            "block": 12,
+            "by_reason": [
+                {"reason_code": "DLP.SECRET.AWS_ACCESS_KEY", "count": 22},
+                {"reason_code": "INJECTION.OVERRIDE", "count": 25},
+                {"reason_code": "TOOL.NOT_ALLOWED", "count": 12},
+            ],
+        },
         "trend": [
-            {"run_id": at.strftime("%Y%m%dT%H%M%SZ-0001"), "at": at.strftime("%Y-%m-%dT%H:%M:%SZ"), "score_best": 50 + n + n % 3,
-             "score_worst": 41 + n, "critical": max(6 - n // 3, 1), "high": 14 - n // 2, "medium": 13, "low": 24, "attempts": 1_240,
-             "vulnerable": 90 - n * 2}
+            {
+                "run_id": at.strftime("%Y%m%dT%H%M%SZ-0001"),
+                "at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "score_best": 50 + n + n % 3,
+                "score_worst": 41 + n,
+                "critical": max(6 - n // 3, 1),
+                "high": 14 - n // 2,
+                "medium": 13,
+                "low": 24,
+                "attempts": 1_240,
+                "vulnerable": 90 - n * 2,
+            }
             for n, at in enumerate(runs)
         ],
-        "exceptions": [{"finding_id": "f0", "title": text("Legacy chatbot without rate limit"), "reason": "Retired in March",
-                        "by": "ciso@nimbus-bank.example", "until": "2026-03-31T00:00:00Z"}],
+        "exceptions": [
+            {
+                "finding_id": "f0",
+                "title": text("Legacy chatbot without rate limit"),
+                "reason": "Retired in March",
+                "by": "ciso@nimbus-bank.example",
+                "until": "2026-03-31T00:00:00Z",
+            }
+        ],
         "quality": {"state": "passed", "expectations": 42, "failed": 0},
         "quarantined": 2,
-        "evidence": {"run_root": "ab" * 32, "chain_seq": 14, "prev": "cd" * 32, "key_id": "9c2e0f1a2b3c4d5e", "anchored": False},
+        "evidence": {
+            "run_root": "ab" * 32,
+            "chain_seq": 14,
+            "prev": "cd" * 32,
+            "key_id": "9c2e0f1a2b3c4d5e",
+            "anchored": False,
+        },
         "catalogs": [
-            {"framework": name, "version": version, "licence": "CC BY-SA 4.0" if name.startswith("owasp") else "public domain",
-             "url": "https://publisher.example/" + name, "sha256": hashlib.sha256(name.encode()).hexdigest()}
+            {
+                "framework": name,
+                "version": version,
+                "licence": "CC BY-SA 4.0" if name.startswith("owasp") else "public domain",
+                "url": "https://publisher.example/" + name,
+                "sha256": hashlib.sha256(name.encode()).hexdigest(),
+            }
             for name, version, *_ in FRAMEWORKS
         ],
-        "gaps": ["Fine-tuned models were not read: no connector is configured.", text("Azure was not in scope of this run.")],
-    }  # fmt: skip
+        "gaps": [
+            "Fine-tuned models were not read: no connector is configured.",
+            text("Azure was not in scope of this run."),
+        ],
+    }
 
 
 @pytest.fixture
