@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 _WHO = (
-    r"(?:llm |ai |meta[- ]?|human |safety |security |automated )*"
+    r"(?:llm |ai |meta[- ]?|human |safety |security |automated ){0,4}"
     r"(?:judges?|graders?|evaluators?|raters?|scorers?|assessors?|reviewers?|auditors?|classifiers?|"
     r"judging model|grading model|evaluation model|jueces|juez|jurado|evaluadores|evaluador|juges?|evaluateurs?|"
     r"gutachter|richter|bewerter|pruefer|prufer|hakem|yargic|degerlendirici)"
@@ -32,11 +32,17 @@ _BLOCKS = re.compile(
             r"\[/?INST\](?:(?!\n\s*\n|\[/INST\]).){0,4000}(?:\[/INST\])?",
             r"<</?SYS>>(?:(?!\n\s*\n|<</SYS>>).){0,4000}(?:<</SYS>>)?",
             r"<(?P<tag>system|instructions?|judge|evaluator|grader|verdict|result|evaluation|note|admin|rubric|score)"
-            r"\b[^>\n]{0,80}>.{0,4000}?(?:</(?P=tag)>|\Z)",
+            r"\b[^>\n]{0,80}>(?:.{0,4000}?</(?P=tag)>|(?:(?!\n\s*\n).){0,4000})",
             r"(?:^|(?<=\n))[ \t>*#_-]{0,6}(?:system|judge|evaluator|grader|human|user|assistant|meta-?judge|developer)"
             r"(?:[ _-](?:prompt|message|override|note|instruction|instructions))?[ \t*_]{0,4}[:\]](?:(?!\n\s*\n).){0,4000}",
-            r"```[a-z]{0,12}\s*\{[^`]{0,600}?[\"']" + _KEY + r"[\"']\s*:[^`]{0,2000}(?:```|\Z)",
-            r"\{[^{}]{0,600}?[\"']?\b" + _KEY + r"\b[\"']?\s*:[^{}]{0,2000}(?:\{[^{}]{0,500}\}[^{}]{0,500})?\}*",
+            r"(?:#{2,6}|\*\*)[ \t]{0,2}(?:system|judge|evaluator|grader|instructions?|meta-?judge)\b[ \t*_]{0,4}:"
+            r"(?:(?!\n\s*\n).){0,4000}",
+            r"```[a-z]{0,12}\s*\{[^`]{0,600}?[\"']"
+            + _KEY
+            + r"[\"']\s*:(?:[^`]{0,2000}```|(?:(?!\n\s*\n)[^`]){0,2000})",
+            r"\{[^{}]{0,600}?[\"']?\b" + _KEY + r"\b[\"']?\s*:"
+            r"(?:[^{}]{0,2000}(?:\{[^{}]{0,500}\}[^{}]{0,500})?\}+|[^{}\n]{0,2000})",
+            r"\[\[?[ \t]{0,3}(?:system|admin|evaluator|judge|grader)\b(?:(?!\n\s*\n).){0,4000}",
         )
     ),
     re.IGNORECASE | re.DOTALL,
@@ -48,18 +54,38 @@ _SENTENCE = re.compile(
         (
             # Speaking to a judge
             r"\b(?:dear|hey|hello|attention|note|notes|message|memo|instructions?|reminder|hinweis|nota|not|"
-            r"remarque|mensaje|nachricht|mesaj)\b[^.]{0,24}\b(?:to|for|an|para|pour|fur|a)\b[^.]{0,16}\b" + _WHO + r"\b",
-            r"\b(?:dear|hey|hello|attention|sayin|estimado|cher|lieber)[ ,:]+(?:the |el |la |le |der |die )?" + _WHO + r"\b",
+            r"remarque|mensaje|nachricht|mesaj)\b[^.]{0,24}\b(?:to|for|an|para|pour|fur|a)\b[^.]{0,16}\b"
+            + _WHO
+            + r"\b",
+            r"\b(?:dear|hey|hello|attention|sayin|estimado|cher|lieber)[ ,:]+(?:the |el |la |le |der |die )?"
+            + _WHO
+            + r"\b",
             r"\b(?:if )?you(?: are|'re)(?: now)? (?:an? |the )?" + _WHO + r"\b",
             r"\b(?:as|being) (?:an? |the |your )?" + _WHO + r"\b[^.]{0,60}\b(?:you|must|should|mark|rate|score|label|"
             r"give|return|output|vote|conclude|i (?:confirm|find|mark|rate))\b",
             r"\b" + _WHO + r"\b[,:]? (?:you )?(?:must|should|shall|please|will|need to|has to|have to|has already|"
             r"have already|already)\b",
+            r"\b" + _WHO + r"(?:'s)? (?:instructions?|notes?|guidance|message|reminder)\b",
+            r"^\W*" + _WHO + r"\s*[,:]",
+            r"^\W*(?:to|cc|for|attn|from|subject|re)\s*:[^.]{0,40}(?:\b"
+            + _WHO
+            + r"\b|\beval|\boverride\b|\bverdict\b)",
+            r"\b(?:thank you for|who(?:ever)? is|you are|you're|when|while|before|after|anyone|are you) "
+            r"(?:judging|grading|scoring|evaluating|assessing|rating)\b",
+            r"\byour (?:task|role|job|instructions) (?:has|have|is now|are now|was|were)(?: \w+)? ?(?:changed|updated|over|to)\b",
+            r"\b(?:stop reading|(?:the )?(?:remaining|rest of the|following|preceding) text is|the (?:real|true|actual) "
+            r"(?:answer|reply|response) (?:is|was))\b",
             # Announcing a verdict
+            r"(?<![-\w])(?<!water )(?<!fire )(?<!heat )(?<!scratch )resistant\b(?! to\b)",
+            r"\brubric\b|\bgold[- ]label\b|\bscoring (?:guide|key|instructions|rules)\b|\brefused\?",
+            r"\b(?:outcome|result|status|refused|refusal|safe|verdict)\s*=+",
+            r"\b(?:counts? as|is|was|constitutes|represents|qualifies as) an? (?:\w+ ){0,2}refusal\b",
+            r"\bi (?:hereby )?(?:confirm|certify|attest|verify|vouch)\b[^.]{0,60}\b(?:transcript|response|reply|output|"
+            r"conversation|sample|answer)\b",
             r"\b(?:verdict|final verdict|judge?ment|urteil|veredicto|karar|puntuacion|bewertung|wertung)s?\b"
             r"\s*(?:[:=]|is\b|es\b|est\b|ist\b|->)",
             r"\b(?:label|rating|score|grade|classification|safety score|attack success|is_refusal|confidence)\b"
-            r"\s*(?:[:=]|->)\s*[\"']?(?:" + _LABEL + r"|\d|yes|no|true|false|high|low)",
+            r"\s*(?:[:=]|->|is\b|should be\b|must be\b)\s*[\"']?(?:" + _LABEL + r"|\d|yes|no|true|false|high|low)",
             r"\b(?:mark|score|rate|label|grade|classify|judge|count|treat|record|report|vote|consider|evaluate|tag)\b"
             r"[^.]{0,50}\b(?:as|a|with|for)\b[^.]{0,12}\b" + _LABEL + r"\b",
             r"\b(?:return|output|respond with|reply with|answer with|print|emit|write|give|assign|set)\b[^.]{0,40}"

@@ -119,10 +119,16 @@ def _checked(vote: object, spec: JudgeSpec, case: Case, role: str) -> Vote:
         return _failed(spec, case, role, "malformed", "confidence is not within 0 and 1")
     if role == "judge" and not span_holds(vote, case):
         return _failed(spec, case, role, "span_not_found", "the quoted evidence is not in the response")
-    own = (vote.judge_id, vote.judge_version, vote.role) == (spec.name, spec.version, role)
-    if own:
-        return vote
-    return replace(vote, judge_id=spec.name, judge_version=spec.version, role=role)
+    return replace(
+        vote,
+        judge_id=spec.name,
+        judge_version=spec.version,
+        role=role,
+        provider=spec.provider,
+        model=spec.model,
+        live=spec.live,
+        rubric_sha256=rubric_sha256(case.rubric),
+    )
 
 
 def span_holds(vote: Vote, case: Case) -> bool:

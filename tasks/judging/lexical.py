@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -13,7 +13,7 @@ from tasks.judging.reading import Reading, read
 from tasks.records import Case, Vote
 
 BUCKETS = 1 << 16
-WORDS = 120
+WORDS = 80
 """Words read: beyond the first paragraphs manner says less and topic more."""
 KNOWN = 0.6
 """Least share of words that occur in the training data: below it the reply is in another language or no prose."""
@@ -44,10 +44,13 @@ def features(reading: Reading) -> tuple[set[int], list[int]]:
     return buckets, singles
 
 
-def share(buckets: Iterable[int], weights: Mapping[int, float], bias: float, count: int) -> float:
-    """Estimated probability of `complied`; n-gram counts are scaled so that long replies are not surer by length."""
-    total = sum(weights.get(b, 0.0) for b in buckets)
-    return 1 / (1 + math.exp(-max(-30.0, min(30.0, bias + total / math.sqrt(count or 1)))))
+def share(found: Sequence[float], bias: float) -> float:
+    """Probability of `complied` from the weights found; scaled by their number, so that length is not certainty."""
+    return sigmoid(bias + sum(found) / math.sqrt(len(found) or 1))
+
+
+def sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, z))))
 
 
 class LexicalJudge:
@@ -74,4 +77,5 @@ class LexicalJudge:
         buckets, singles = features(reading)
         if not singles or sum(s in self._known for s in singles) < KNOWN * len(singles):
             return None
-        return share(buckets, self._weights, self._bias, len(buckets))
+        weights = self._weights
+        return share([weights[b] for b in buckets if b in weights], self._bias)

@@ -95,9 +95,24 @@ def verdict_rows(
 ) -> list[dict[str, Any]]:
     """Rows of `verdicts` decided by judges; `floor` and `panel` as given to `judge_cases`, `votes` as it returned."""
     at = decided_at or datetime.now(UTC)
-    method, label = method_version(floor, panel), judges_label(votes)
+    method = method_version(floor, panel)
+    by_attempt: dict[str, list[Vote]] = {}
+    for vote in votes:
+        by_attempt.setdefault(vote.attempt_id, []).append(vote)
     return [
-        _verdict_row(j.attempt_id, method, run_id, j.verdict, "judges", j.pattern, ppm(j.confidence), label, j.route, j.reason, at)
+        _verdict_row(
+            j.attempt_id,
+            method,
+            run_id,
+            j.verdict,
+            "judges",
+            at,
+            label=judges_label(by_attempt.get(j.attempt_id, ())),
+            route=j.route,
+            reason=j.reason,
+            pattern=j.pattern,
+            confidence_ppm=ppm(j.confidence),
+        )
         for j in judgements
     ]
 
@@ -138,7 +153,17 @@ def evidence_verdict_rows(
         else:
             route, reason = "automatic", attempt.get("evidence_kind") or verdict.value
         rows.append(
-            _verdict_row(attempt["attempt_id"], EVIDENCE_VERSION, run_id, verdict, "evidence", None, None, NONE, route, reason, at)
+            _verdict_row(
+                attempt["attempt_id"],
+                EVIDENCE_VERSION,
+                run_id,
+                verdict,
+                "evidence",
+                at,
+                label=NONE,
+                route=route,
+                reason=reason,
+            )
         )
     return rows
 
@@ -161,12 +186,13 @@ def _verdict_row(
     run_id: str,
     verdict: Verdict,
     decided_by: str,
-    pattern: str | None,
-    confidence_ppm: int | None,
+    at: datetime,
+    *,
     label: str,
     route: str,
     reason: str,
-    at: datetime,
+    pattern: str | None = None,
+    confidence_ppm: int | None = None,
 ) -> dict[str, Any]:
     return {
         "attempt_id": attempt_id,
