@@ -57,6 +57,9 @@ def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> s
 class UpstreamSimulator:
     """Speaks OpenAI chat on a real socket. `reply` is a dict (JSON), a list of byte/str pieces (SSE), or a callable."""
 
+    completion = staticmethod(completion)
+    chunk = staticmethod(chunk)
+
     def __init__(self) -> None:
         self.reply: Any = completion()
         self.status = 200
@@ -153,8 +156,16 @@ class PolicyFolder:
         (self.folder / "policy.json.sig").write_bytes(sign_bundle(raw, self.keys.private))
 
 
+def chat(text: str = "Hi", **more: Any) -> dict[str, Any]:
+    return {"model": "sim-1", "messages": [{"role": "user", "content": text}], **more}
+
+
 class GatewayProcess:
     """`python -m gateway` as a child process."""
+
+    agent_key = AGENT_KEY
+    provider_key = PROVIDER_KEY
+    chat = staticmethod(chat)
 
     def __init__(self, folder: Path, upstream: str, **limits: float) -> None:
         self.folder, self.spool = folder, folder / "spool"
@@ -229,10 +240,6 @@ known_models = ["sim-1"]
         return httpx.request("POST", self.url + path, content=content, headers=headers, timeout=30, **options)
 
 
-def chat(text: str = "Hi", **more: Any) -> dict[str, Any]:
-    return {"model": "sim-1", "messages": [{"role": "user", "content": text}], **more}
-
-
 @pytest.fixture
 def simulator() -> Iterator[UpstreamSimulator]:
     upstream = UpstreamSimulator()
@@ -245,6 +252,21 @@ def policy(tmp_path: Path) -> PolicyFolder:
     folder = PolicyFolder(tmp_path)
     folder.publish()
     return folder
+
+
+@pytest.fixture
+def gateway_factory(tmp_path: Path, simulator: UpstreamSimulator, policy: PolicyFolder) -> Iterator[Any]:
+    """Makes gateways that are not started yet, and stops what is left running."""
+    made: list[GatewayProcess] = []
+
+    def make(upstream: str | None = None, **limits: float) -> GatewayProcess:
+        made.append(GatewayProcess(tmp_path, upstream or simulator.url, **limits))
+        return made[-1]
+
+    yield make
+    for process in made:
+        if hasattr(process, "process") and process.process.poll() is None:
+            process.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,306 @@
+"""Streamed text is what the whole text would have been, however it was cut, and nothing of a secret leaks early."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.engine import Engine, load_patterns
+from gateway.filter import RESPONSE, Inspection, RuleSet
+from gateway.policy.bundle import (
+    CATEGORIES,
+    compose_bundle,
+    hash_agent_key,
+    new_hash_key,
+    new_keypair,
+    sign_bundle,
+    verify_bundle,
+)
+from gateway.reasons import Refusal
+from gateway.stream import MAX_EVENT, Channel, HoldBack, SseParser
+from gateway.wire.openai_chat import SSE_DONE, inspect_response
+from gateway.wire.openai_chat_stream import MAX_CALLS, ChatStream
+
+ALL = load_patterns()
+
+
+def rule_set(action="redact", tools=("get_balance",)):
+    keys, hash_key, now = new_keypair(), new_hash_key(), datetime(2026, 1, 1, tzinfo=UTC)
+    raw = compose_bundle(
+        tenant="t",
+        audience=["g"],
+        version=1,
+        issued=now,
+        expires=now + timedelta(days=1),
+        hash_key=hash_key,
+        agents=[{"id": "a", "key_hash": hash_agent_key(hash_key, "k")}],
+        tools={"a": list(tools)},
+        defaults={c: {"request": action, "response": action} for c in CATEGORIES},
+    )
+    return RuleSet.build(verify_bundle(raw, sign_bundle(raw, keys.private), [keys.public]), ALL)
+
+
+REDACT = rule_set()
+
+
+def streamed(pieces, rules=REDACT):
+    """(what came out after each piece, the inspection)."""
+    inspection = Inspection(rules, "a")
+    engine = rules.engines[RESPONSE]
+    channel = Channel(engine, HoldBack(engine.patterns), inspection, "assistant")
+    out = [channel.feed(p) for p in pieces]
+    return [*out, channel.finish()], inspection
+
+
+def whole(text, rules=REDACT):
+    inspection = Inspection(rules, "a")
+    return inspection.text(text, RESPONSE, "assistant"), inspection
+
+
+EXAMPLES = [(p, text) for p in ALL for text in p.match]
+
+
+@pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
+def test_a_secret_split_at_every_offset_comes_out_as_if_it_were_whole(pattern, text):
+    for around in (text, f"Sure: {text}\nBye", f"x {text}"):
+        clean, expected = whole(around)
+        secret = Engine([pattern]).scan(around)[0]
+        for cut in range(len(around) + 1):
+            out, inspection = streamed([around[:cut], around[cut:]])
+            assert "".join(out) == clean
+            assert inspection.matches == expected.matches
+            if pattern.redactable:
+                assert around[secret.start : secret.end] not in "".join(out)
+
+
+@pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
+def test_a_secret_sent_letter_by_letter_never_shows_its_beginning(pattern, text):
+    before = "Here you are: "
+    secret = Engine([pattern]).scan(before + text)[0]
+    out, inspection = streamed([before, *text, "\n", "done"])
+    so_far = ""
+    for piece in out:
+        so_far += piece
+        if inspection.decision != "block":
+            assert not so_far.startswith((before + text)[: secret.start + 1])
+    assert "".join(out) == whole(before + text + "\ndone")[0]
+
+
+@pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
+def test_a_block_is_known_before_any_of_the_secret_is_released(pattern, text):
+    rules = rule_set("block")
+    inspection = Inspection(rules, "a")
+    engine = rules.engines[RESPONSE]
+    channel = Channel(engine, HoldBack(engine.patterns), inspection, "assistant")
+    secret = engine.scan(text)[0]
+    released = ""
+    for letter in [*text, None]:
+        piece = channel.finish() if letter is None else channel.feed(letter)
+        if inspection.decision == "block":
+            break
+        released += piece
+    assert inspection.decision == "block"
+    assert text.startswith(released)
+    assert len(released) <= secret.start
+
+
+WORDS = st.one_of(
+    st.sampled_from([text for _, text in EXAMPLES]),
+    st.sampled_from([text for p in ALL for text in p.no_match]),
+    st.sampled_from(
+        ["password", "secret: ", "sk-", "the ", "-----BEGIN ", "4111", " ", "\n", "@", "eyJ", "ünï ", "。"]
+    ),
+    st.text(max_size=12),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(words=st.lists(WORDS, max_size=6), data=st.data())
+def test_any_text_in_any_pieces_equals_the_whole(words, data):
+    text = "".join(words)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=12)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    out, inspection = streamed(pieces)
+    clean, expected = whole(text)
+    assert "".join(out) == clean
+    assert inspection.matches == expected.matches
+
+
+def test_a_long_run_without_spaces_flows_with_a_bounded_hold():
+    engine = REDACT.engines[RESPONSE]
+    out, _ = streamed(["QUJD" * 64] * 100)
+    assert "".join(out) == "QUJD" * 6400
+    assert len(out[-1]) <= max(p.width for p in engine.patterns) + 2
+
+
+def test_plain_prose_is_hardly_delayed():
+    text = "Your balance is shown on the first page of the app, together with the last five bookings. "
+    out, _ = streamed(list(text))
+    released = 0
+    for n, piece in enumerate(out[:-1]):
+        released += len(piece)
+        assert n + 1 - released <= len("together") + 1
+
+
+EVENTS = b': hi\r\ndata: {"a":1}\r\n\r\nevent: x\ndata:two\ndata: lines \xc3\xbc\n\nid: 1\rdata: cr\r\r\ndata: end\n\n'
+
+
+def test_events_are_read_however_the_bytes_arrive():
+    expected = ['{"a":1}', "two\nlines ü", "cr", "end"]
+    for a in range(len(EVENTS)):
+        for b in range(a, len(EVENTS), 7):
+            parser = SseParser()
+            got = parser.feed(EVENTS[:a]) + parser.feed(EVENTS[a:b]) + parser.feed(EVENTS[b:])
+            assert got == expected, (a, b)
+
+
+def test_oversized_and_undecodable_events_are_refused():
+    parser = SseParser()
+    with pytest.raises(Refusal, match=r"WIRE\.LIMIT"):
+        for _ in range(MAX_EVENT // 1000 + 2):
+            parser.feed(b"x" * 1000)
+    parser = SseParser()
+    with pytest.raises(Refusal, match=r"WIRE\.LIMIT"):
+        for _ in range(MAX_EVENT // 1000 + 2):
+            parser.feed(b"data: " + b"x" * 1000 + b"\n")
+    with pytest.raises(Refusal, match=r"WIRE\.MALFORMED"):
+        SseParser().feed(b"data: \xff\n\n")
+
+
+def piece(delta=None, finish=None, index=0, **more):
+    return json.dumps(
+        {"id": "c", "model": "m", "choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}], **more}
+    )
+
+
+def run_chat(pieces, rules=REDACT):
+    inspection = Inspection(rules, "a")
+    stream = ChatStream(inspection)
+    events = [e for p in pieces for e in stream.feed(p)] + stream.end()
+    assert events[-1] == SSE_DONE
+    return [json.loads(e.removeprefix(b"data: ")) for e in events[:-1]], inspection, stream
+
+
+def call_part(text, n=0, **function):
+    return {"tool_calls": [{"index": n, "function": {"arguments": text, **function}}]}
+
+
+def test_tool_calls_are_sent_whole_after_their_check():
+    arguments = json.dumps({"iban": "GB82 WEST 1234 5698 7654 32", "n": 1})
+    for cut in range(len(arguments) + 1):
+        events, inspection, _ = run_chat(
+            [
+                piece(
+                    {
+                        "role": "assistant",
+                        "tool_calls": [
+                            {"index": 0, "id": "c1", "type": "function", "function": {"name": "get_", "arguments": ""}}
+                        ],
+                    }
+                ),
+                piece(call_part(arguments[:cut], name="balance")),
+                piece(call_part(arguments[cut:])),
+                piece({}, "tool_calls"),
+            ]
+        )
+        calls = [c for e in events for ch in e["choices"] for c in ch["delta"].get("tool_calls", [])]
+        assert [c["function"]["name"] for c in calls] == ["get_balance"]
+        assert json.loads(calls[0]["function"]["arguments"]) == {"iban": "[REDACTED:iban]", "n": 1}
+        assert inspection.decision == "redact"
+
+
+@pytest.mark.parametrize("name", ["transfer", "Get_balance", "get_balance ", "get_b\u0430lance", ""])
+def test_an_unlisted_tool_ends_the_stream_before_any_of_it_is_sent(name):
+    inspection = Inspection(REDACT, "a")
+    stream = ChatStream(inspection)
+    half = len(name) // 2
+    assert b"tool_calls" not in b"".join(stream.feed(piece(call_part("{}", name=name[:half]))))
+    with pytest.raises(Refusal, match=r"POLICY\.TOOL_DENIED"):
+        stream.feed(piece(call_part("", name=name[half:])))
+        stream.feed(piece({}, "tool_calls"))
+    assert inspection.tool_uses
+    assert all(use.tool_id.startswith("h:") for use in inspection.tool_uses)
+
+
+def test_legacy_function_calls_are_held_and_checked_too():
+    with pytest.raises(Refusal, match=r"POLICY\.TOOL_DENIED"):
+        run_chat(
+            [piece({"function_call": {"name": "trans", "arguments": ""}}), piece({"function_call": {"name": "fer"}})]
+        )
+    events, _, _ = run_chat(
+        [piece({"function_call": {"name": "get_balance", "arguments": "{}"}}), piece({}, "function_call")]
+    )
+    assert events[-1]["choices"][0]["delta"]["function_call"] == {"name": "get_balance", "arguments": "{}"}
+
+
+def test_choices_and_reasoning_have_channels_of_their_own():
+    card = "4111 1111 1111 1111"
+    pieces = [piece({"content": c, "reasoning_content": c}, index=i) for c in card for i in (0, 1)]
+    events, _, stream = run_chat([*pieces, piece({}, "stop"), piece({}, "stop", index=1)])
+    assert stream.complete
+    for index in (0, 1):
+        for key in ("content", "reasoning_content"):
+            text = "".join(c["delta"].get(key) or "" for e in events for c in e["choices"] if c["index"] == index)
+            assert text == "[REDACTED:payment_card]"
+
+
+def test_what_is_left_at_the_end_without_a_finish_is_scanned_and_sent():
+    events, _, stream = run_chat([piece({"content": "4111 1111 "}), piece({"content": "1111 1111"})])
+    assert "[REDACTED:payment_card]" in json.dumps(events)
+    assert "1111" not in json.dumps(events)
+    assert stream.complete
+
+
+def test_usage_and_extra_fields_pass_scanned_and_logprobs_do_not():
+    events, _, stream = run_chat(
+        [
+            piece({"content": "Hi"}, "stop", citations=[{"id": "card 4111 1111 1111 1111"}]),
+            json.dumps({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}),
+            json.dumps({"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [{"token": "4111"}]}}]}),
+        ]
+    )
+    assert stream.tokens == (1, 2)
+    assert events[0]["citations"] == [{"id": "card [REDACTED:payment_card]"}]
+    assert "logprobs" not in json.dumps(events)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "code"),
+    [
+        ("[]", "WIRE.MALFORMED"),
+        ("{", "WIRE.MALFORMED"),
+        ('{"choices": {}}', "WIRE.MALFORMED"),
+        ('{"choices": [1]}', "WIRE.MALFORMED"),
+        (piece({"content": 1}), "WIRE.UNSCANNABLE"),
+        (piece({"audio": {"data": "UklGRg=="}}), "WIRE.UNSCANNABLE"),
+        (piece({"content": "x"}, index=16), "WIRE.MALFORMED"),
+        (piece({"content": "x"}, index=-1), "WIRE.MALFORMED"),
+        (piece({"tool_calls": [1]}), "WIRE.MALFORMED"),
+        (piece(call_part(5)), "WIRE.UNSCANNABLE"),
+        (piece({}, finish=5), "WIRE.MALFORMED"),
+        (piece(call_part("x" * (MAX_CALLS + 1))), "WIRE.LIMIT"),
+        ('{"error": {"message": "boom"}}', "SYSTEM.BACKEND"),
+    ],
+)
+def test_chunks_that_are_not_understood_end_the_stream(chunk, code):
+    with pytest.raises(Refusal) as caught:
+        run_chat([chunk])
+    assert caught.value.code == code
+
+
+def test_text_after_the_end_of_a_choice_is_refused():
+    with pytest.raises(Refusal, match=r"WIRE\.MALFORMED"):
+        run_chat([piece({"content": "a"}, "stop"), piece({"content": "b"})])
+
+
+def test_a_private_key_that_cannot_be_cut_out_is_blocked_though_the_policy_says_redact():
+    text = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEpAIBAAKCAQEA"
+    with pytest.raises(Refusal, match="PRIVATE_KEY"):
+        run_chat([piece({"content": c}) for c in text])
+    inspection = Inspection(REDACT, "a")
+    inspect_response({"choices": [{"message": {"role": "assistant", "content": text}}]}, inspection)
+    assert inspection.decision == "block"
