@@ -19,6 +19,7 @@ from reportlab import rl_config
 from tasks.errors import IncompleteError
 from tasks.reporting.figures import Posture
 from tasks.reporting.pdf_layout import Document, fonts
+from tasks.reporting.pdf_sections import story
 from tasks.reporting.verify import parse_strict
 
 MEMORY_LIMIT = 1 << 30
