@@ -47,12 +47,17 @@ def discover(source_name: str, ctx: SourceContext) -> list[SourceResult]:
         return [SourceResult(source_name, "*", Completeness.ERROR, f"the source failed: {type(e).__name__}", ())]
 
 
+collect = discover
+lake_rows = asset_rows
+
 __all__ = [
     "SOURCES",
     "Inventory",
     "Source",
     "SourceContext",
     "asset_rows",
+    "collect",
+    "lake_rows",
     "assets_from_rows",
     "discover",
     "enabled_sources",
