@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ from aiohttp import web
 from tasks.errors import AispmError
 from tasks.estate import agent, assistant, inventory, mcp_server
 from tasks.estate.variants import Variant, all_on
+from tasks.settings import CONTENT_ROOT
 
-SERVICES = ("assistant", "mcp", "agent")
+SERVICES = ("assistant", "mcp", "agent", "rag", "aws")
 """Everything an estate can run, in the order of starting."""
 KEYS = ("assistant", "agent", "mcp", "rag_retail", "rag_private_banking", "rag_corporate")
 START_SECONDS = 60
@@ -60,7 +62,7 @@ def places(home: Path) -> Places:
         with contextlib.suppress(ValueError, KeyError, TypeError):
             before = {str(k): int(v) for k, v in json.loads(record.read_text(encoding="utf-8"))["ports"].items()}
     ports: dict[str, int] = {}
-    for service in (*SERVICES, "rag", "aws", "moto"):
+    for service in (*SERVICES, "moto"):
         port = before.get(service, 0)
         ports[service] = port if port and port not in ports.values() and _free(port) else _new_port(set(ports.values()))
     record.write_text(json.dumps({"schema": "aispm.estate_places/1", "ports": ports}, indent=1), encoding="utf-8")
@@ -105,13 +107,16 @@ class Estate:
         variant: Variant | None = None,
         services: Iterable[str] = SERVICES,
         gateway_url: str | None = None,
+        denied: Iterable[str] = (),
     ) -> None:
+        """`denied` names AWS operations, such as `bedrock:ListGuardrails`, that the account refuses."""
         self.variant = all_on() if variant is None else variant
         self.services = tuple(s for s in SERVICES if s in set(services))
         self.places = places(home)
         self.state = mcp_server.starting_state()
         """The bank's books; tests read them to see side effects."""
         self.gateway_url = gateway_url
+        self.denied = tuple(denied)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -131,6 +136,8 @@ class Estate:
             "agent": p.url("agent", "/v1"),
             "mailbox": p.url("agent", "/contact"),
             "mcp": p.url("mcp", "/mcp"),
+            "rag": p.url("rag", "/v1"),
+            "aws": p.url("aws"),
         }
         return {name: url for name, url in known.items() if (("agent" if name == "mailbox" else name) in self.services)}
 
@@ -191,6 +198,9 @@ class Estate:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
+            children = [asyncio.create_task(self._child(name)) for name in ("rag", "aws") if name in self.services]
+            for child in children:
+                stack.push_async_callback(_end, child)
             if "assistant" in self.services:
                 keys = {self.places.keys["assistant"]: "support-platform"}
                 await stack.enter_async_context(_aiohttp(assistant.build(self.variant, keys), self.places.ports["assistant"]))
@@ -201,8 +211,62 @@ class Estate:
                 keys = {self.places.keys["agent"]: "teller-app"}
                 app = agent.build(self.variant, keys, self.state, self.places.url("mcp", "/mcp"), self.places.keys["mcp"])
                 await stack.enter_async_context(_aiohttp(app, self.places.ports["agent"]))
+            await asyncio.gather(*children)
             self._ready.set()
             await self._stop.wait()
+
+    async def _child(self, name: str) -> asyncio.subprocess.Process:
+        """Start a heavy service in a process of its own and wait until it says that it is ready."""
+        tenants = {self.places.keys[f"rag_{tenant}"]: tenant for tenant in ("retail", "private_banking", "corporate")}
+        settings = {
+            "port": self.places.ports[name],
+            "moto_port": self.places.ports["moto"],
+            "home": str(self.home),
+            "switches": sorted(self.variant),
+            "keys": tenants if name == "rag" else {},
+            "denied": self.denied,
+        }
+        environment = os.environ | {"RUST_LOG": "error", "MOTO_DOCKER_STOP": "0"}
+        with (self.home / f"{name}.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tasks.estate.child", name,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=CONTENT_ROOT, env=environment,
+            )  # fmt: skip
+        assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+        try:
+            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            await process.stdin.drain()
+            line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
+        except (ConnectionError, TimeoutError):
+            line = b""
+        except asyncio.CancelledError:
+            await _close(process)
+            raise
+        if line.strip() != b"ready":
+            await _close(process)
+            raise EstateError(f"the service `{name}` did not start; see {self.home / (name + '.log')}")
+        return process
+
+
+async def _end(child: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    """Stop a child, whether it is still starting or serves already."""
+    child.cancel()
+    (result,) = await asyncio.gather(child, return_exceptions=True)
+    if isinstance(result, asyncio.subprocess.Process):
+        await _close(result)
+
+
+async def _close(process: asyncio.subprocess.Process) -> None:
+    if process.stdin:
+        process.stdin.close()
+    for give_up in (process.terminate, process.kill, None):
+        try:
+            await asyncio.wait_for(process.wait(), 3)
+            return
+        except TimeoutError:
+            if give_up:
+                with contextlib.suppress(ProcessLookupError):
+                    give_up()
 
 
 @contextlib.asynccontextmanager
