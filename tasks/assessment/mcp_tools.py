@@ -28,8 +28,8 @@ class Text(NamedTuple):
 
 
 _PRIVATE_PLACE = (
-    r"(~/|\.ssh|id_rsa|id_ed25519|\.env\b|\.aws/|/etc/passwd|/etc/shadow|\.cursor|mcp\.json|\.netrc|\.kube"
-    r"|private key|credentials? file|keychain|system prompt)"
+    r"(~/|\.ssh|id[_ ]rsa|id[_ ]ed25519|ssh keys?|\.env\b|\.aws/|/etc/passwd|/etc/shadow|\.cursor|mcp\.json|\.netrc|\.kube"
+    r"|private key|credentials?( file|\.\w{2,5}\b)|keychain|system prompt)"
 )
 _VALUABLE = (
     r"(conversation|chat history|previous messages|message history|system prompt|credentials?|api[ _-]?keys?|tokens?"
@@ -45,7 +45,8 @@ POISON: dict[str, re.Pattern[str]] = {
         r".{0,40}?\b(user|human|customer|anyone|them|operator)\b",
         "instruction override": r"\b(ignore|disregard|forget|override|bypass)\b.{0,30}?\b(previous|prior|above|earlier|"
         r"all|any|system|other|your|safety)\b.{0,20}?\b(instruction|prompt|rule|message|guideline|polic|guardrail)",
-        "reads secrets first": r"\b(read|open|cat|load|include|access|retrieve|fetch|print|get|pass|send|attach)\b"
+        "reads secrets first": r"\b(read(s|ing)?|open(s|ing)?|cat|load(s|ing)?|include|access|retriev(e|es|ing)|"
+        r"fetch(es|ing)?|print|get(s|ting)?|pass|send|attach)\b"
         r"[^.]{0,60}?" + _PRIVATE_PLACE,
         "sends data out": r"\b(send|forward|post|upload|bcc|cc|copy|exfiltrate|transmit|e?mail|append|submit|leak)\b"
         r"[^.]{0,60}?\b" + _VALUABLE + r"[^.]{0,80}?(https?://|[\w.+-]+@[\w-]+\.\w+|\bto (the )?(attacker|webhook|"
@@ -58,7 +59,8 @@ POISON: dict[str, re.Pattern[str]] = {
         "conceals its purpose": r"\b(pretend|say that|tell the user that|claim)\b[^.]{0,60}?\b(failed|nothing|not|no "
         r"result|success\w*|complete\w*)\b[^.]{0,40}?\b(and|but|then|while)\b[^.]{0,40}?\b(call|send|run|execute|delete)",
         "new role": r"(\bfrom now on,?\s+you\b|\byou are now\b|\bnew instructions?\s*:"
-        r"|\bsystem (override|note|message)\s*:|\bthe (assistant|model|ai|agent) (must|shall|should) (silently|secretly|also|never|not|always)\b)",
+        r"|\bsystem (override|note|message)\s*:"
+        r"|\bthe (assistant|model|ai|agent) (must|shall|should) (silently|secretly|also|never|not|always)\b)",
         "silent action": r"\b(silently|secretly|covertly|quietly|in the background)\b[^.]{0,40}?\b(call|send|read|run|"
         r"execute|include|forward|upload|delete|transfer|add|copy)",
     }.items()
@@ -75,19 +77,25 @@ CONTROL_TOKENS = re.compile(
     r"|^\s*(###\s*(system|instruction|assistant)\s*:)|\n\n(Human|Assistant):",
     re.IGNORECASE | re.MULTILINE,
 )
-_READ_VERBS = frozenset(
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_READ_VERBS = _words(
     "get list read search fetch show find describe count check query view open lookup explain status diff log browse "
-    "inspect summarize summarise validate verify compare calculate compute convert echo preview retrieve load".split()  # noqa: SIM905 - a word list reads better
+    "inspect summarize summarise validate verify compare calculate compute convert echo preview retrieve load"
 )
-_WRITE_VERBS = frozenset(
+_WRITE_VERBS = _words(
     "create write delete remove update edit move insert add send post pay transfer execute exec run drop set commit "
     "reset push deploy book cancel approve grant revoke publish upload rename purge refund charge withdraw submit "
-    "patch put merge checkout append modify change disable enable freeze unfreeze close terminate kill install wipe truncate "
-    "overwrite replace archive reply forward order buy sell schedule reboot restart shutdown".split()  # noqa: SIM905 - as above
+    "patch put merge checkout append modify change disable enable freeze unfreeze close terminate kill install wipe "
+    "truncate overwrite replace archive reply forward order buy sell schedule reboot restart shutdown"
 )
-_IRREVERSIBLE = frozenset(
+_IRREVERSIBLE = _words(
     "delete remove drop pay transfer send deploy refund charge withdraw publish purge wipe truncate terminate wire buy "
-    "sell order post email forward approve reset revoke shutdown".split()  # noqa: SIM905 - as above
+    "sell order post email forward approve reset revoke shutdown"
 )
 _CAPABILITY_WORDS: dict[str, re.Pattern[str]] = {
     "exec": re.compile(
@@ -107,21 +115,26 @@ _CAPABILITY_WORDS: dict[str, re.Pattern[str]] = {
         re.IGNORECASE,
     ),
     "private": re.compile(
-        r"\b(customers?|accounts?|balances?|transactions?|statements?|inbox|mailbox|e-?mails?|messages?|private|"
-        r"personal|records?|crm|profiles?|files?|documents?|knowledge (base|graph)|database|patients?|payroll|contacts?|calendar|"
+        r"\b(customers?|accounts?|balances?|transactions?|statements?|inbox|mailbox|e-?mails?|private|personal|records?|"
+        r"crm|profiles?|files?|documents?|knowledge (base|graph)|database|patients?|payroll|contacts?|calendar|"
         r"repository|tickets?)\b",
         re.IGNORECASE,
     ),
     "untrusted": re.compile(
-        r"\b(web ?pages?|web ?sites?|internet|inbox|mailbox|e-?mails?|incoming|messages?|issues?|comments?|reviews?|"
-        r"tickets?|feeds?|scrape|browse|public|outsiders?|search results|urls?|third[- ]party)\b",
+        r"\b(web ?pages?|web ?sites?|internet|inbox|mailbox|e-?mails?|incoming|issues?|comments?|reviews?|tickets?|"
+        r"feeds?|scrape|browse|public|outsiders?|search results|urls?|third[- ]party)\b",
         re.IGNORECASE,
     ),
     "egress": re.compile(
-        r"\b(sends?|posts?|publish(es)?|uploads?|webhook|http request|e-?mails? (a|the|to)|forwards?|fetch(es)? a url|"
-        r"tweet|slack|outgoing|notif(y|ies))\b",
+        r"\b(sends? (an? |the |out )?(\w+ ){0,2}(e-?mails?|messages?|sms|notifications?|requests?|letters?|payloads?)|"
+        r"posts? (to|a|an|the) |uploads? |publish(es)? |webhook|http request|fetch(es)? a url|forwards? )",
         re.IGNORECASE,
     ),
+}
+_CAPABILITY_NAMES: dict[str, frozenset[str]] = {
+    "private": _words("message messages mail inbox"),
+    "untrusted": _words("message messages mail inbox"),
+    "egress": _words("send post publish upload email notify forward webhook tweet"),
 }
 _COMMAND = re.compile(r"^(cmd|command|commands|shell|script|code|bash|exec|expression|program)$", re.IGNORECASE)
 _URL = re.compile(r"^(\w+_)?(url|uri|host|hostname|endpoint|webhook|domain|callback)(_url)?$", re.IGNORECASE)
@@ -255,6 +268,7 @@ def capabilities(tool: Mapping[str, Any]) -> set[str]:
     description = tool.get("description") if isinstance(tool.get("description"), str) else ""
     shown = f"{name} {words} {str(description)[:2000]}"
     found = {cap for cap, pattern in _CAPABILITY_WORDS.items() if pattern.search(shown)}
+    found |= {cap for cap, named in _CAPABILITY_NAMES.items() if named & set(_tokens(name))}
     found -= {"private", "untrusted"} if not _reads(name, str(description)) else set()
     if writes(tool):
         found.add("mutate")
