@@ -187,8 +187,8 @@ def kind_controls() -> list[dict[str, Any]]:
     return [
         stamped(R1, 9, {
             "finding_kind": kind, "control_key": key, "catalog_sha256": SHA, "framework": key.split("@")[0],
-            "relation": "none" if key == NONE_KEY else "intersects_with", "grade": "project", "edge_id": f"{kind}/{key}",
-            "rationale": "because",
+            "relation": "none" if key == NONE_KEY else "intersects_with", "grade": "project",
+            "edge_id": f"{kind}/{key}", "rationale": "because",
         })
         for kind, key in pairs
     ]  # fmt: skip
@@ -208,8 +208,9 @@ def attempt(run: str, name: str, asset_id: str, family: str, verdict: str, **mor
     begun = STARTED[run] + dt.timedelta(minutes=3)
     return stamped(run, 4, {
         "attempt_id": name, "campaign_id": f"nightly/{run}", "asset_id": asset_id, "family_id": family,
-        "family_sha256": SHA, "seed_id": f"s{int(name[-2:]) % 2}", "template_sha256": hashlib.sha256(name.encode()).hexdigest(),
-        "transforms": "[]", "trial": 0, "tries": 1, "request_sha256": SHA, "response_sha256": SHA, "excerpt": f"reply {name}",
+        "family_sha256": SHA, "seed_id": f"s{int(name[-2:]) % 2}", "transforms": "[]", "trial": 0, "tries": 1,
+        "template_sha256": hashlib.sha256(name.encode()).hexdigest(), "request_sha256": SHA, "response_sha256": SHA,
+        "excerpt": f"reply {name}",
         "tool_trace": "[]", "finish": "stop", "tokens_in": 100, "tokens_out": 20, "cost_micro_usd": 5,
         "started_at": begun, "ended_at": begun + dt.timedelta(seconds=2), "verdict": verdict,
         "evidence_kind": "canary" if verdict == "vulnerable" else None,
@@ -319,7 +320,9 @@ def tools() -> list[dict[str, Any]]:
             "definition": json.dumps({"name": name, "description": text}),
         })
         for run, name, letter, text in (
-            (R1, "read_file", "a", "Read a file"), (R2, "read_file", "b", "Read any file"), (R1, "list_files", "c", "List"),
+            (R1, "read_file", "a", "Read a file"),
+            (R2, "read_file", "b", "Read any file"),
+            (R1, "list_files", "c", "List"),
         )
     ]  # fmt: skip
 
@@ -359,7 +362,8 @@ def quarantined() -> list[dict[str, Any]]:
 def rows() -> dict[str, list[dict[str, Any]]]:
     return {
         "runs": runs(), "asset_versions": assets(), "observations": observations(), "check_results": checks(),
-        "findings": findings(), "finding_controls": finding_controls(), "controls": controls(), "kind_controls": kind_controls(),
+        "findings": findings(), "finding_controls": finding_controls(), "controls": controls(),
+        "kind_controls": kind_controls(),
         "control_overlaps": overlaps(), "probe_attempts": attempts(), "verdicts": verdicts(), "judge_votes": votes(),
         "reviews": reviews(), "gateway_events": gateway_events(), "edges": edges(), "tool_versions": tools(),
         "evidence": evidence(), "quarantined_rows": quarantined(),

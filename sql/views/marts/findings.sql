@@ -1,4 +1,4 @@
--- One row per finding, as it is now. `age_days` runs from discovery to the end of the run that last evaluated it.
+-- One row per finding, as it is now. `age_days` runs from discovery to the end of the newest finished run.
 with newest as (
     select *
     from stg_findings
@@ -9,6 +9,12 @@ assets as (
     select asset_id, kind, name, owner, env, exposure
     from stg_asset_versions
     qualify row_number() over (partition by asset_id order by valid_from desc, recorded_at desc) = 1
+),
+
+newest_run as (
+    select max(as_of) as as_of
+    from int_asof
+    where state in ('complete', 'incomplete')
 ),
 
 controls as (
@@ -41,7 +47,7 @@ select
     n.trials,
     n.discovered_at,
     n.evaluated_at,
-    greatest(0, date_sub('day', n.discovered_at, coalesce(r.as_of, n.evaluated_at))) as age_days,
+    greatest(0, date_sub('day', n.discovered_at, greatest(r.as_of, n.evaluated_at))) as age_days,
     n.seq as evaluations,
     n.run_id,
     coalesce(c.controls, []) as controls,
@@ -53,6 +59,6 @@ select
     n.proof_label,
 from newest as n
 left join assets as a on a.asset_id = n.asset_id
-left join int_asof as r on r.run_id = n.run_id
+cross join newest_run as r
 left join controls as c on c.finding_id = n.finding_id
 left join int_waivers as w on w.asset_id = n.asset_id and n.finding_kind = 'check.' || w.check_id
