@@ -135,7 +135,7 @@ def finding_control_rows(
 
     Raises ConfigError for a kind without a mapping: a finding that counts toward nothing is a gap in `kinds/`.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for finding in findings:
         kind = kinds.get(finding["finding_kind"])
         if kind is None:

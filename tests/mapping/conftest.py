@@ -63,8 +63,8 @@ class TinyLake:
         self.rows(
             "asset_versions",
             {
-                "asset_id": asset_id, "run_id": run_id, "valid_from": NOW, "kind": kind, "name": asset_id, "state": state,
-                "config_hash": "c", "props": "{}", "sources": "[]", "declared": True, "active": True,
+                "asset_id": asset_id, "run_id": run_id, "valid_from": NOW, "kind": kind, "name": asset_id,
+                "state": state, "config_hash": "c", "props": "{}", "sources": "[]", "declared": True, "active": True,
                 "proof_label": "real_component",
             },
         )  # fmt: skip
@@ -114,10 +114,10 @@ class TinyLake:
         self.rows(
             "findings",
             {
-                "finding_id": finding_id, "seq": seq, "run_id": "r1", "asset_id": "llm_endpoint:a", "finding_kind": kind,
-                "rule_id": kind.partition(".")[2], "title": "t", "severity": "high", "state": state, "locator": "",
-                "summary": "s", "fix": "f", "hits": 1, "trials": 1, "evidence_sha256": "e", "discovered_at": NOW,
-                "evaluated_at": NOW, "proof_label": proof,
+                "finding_id": finding_id, "seq": seq, "run_id": "r1", "asset_id": "llm_endpoint:a",
+                "finding_kind": kind, "rule_id": kind.partition(".")[2], "title": "t", "severity": "high",
+                "state": state, "locator": "", "summary": "s", "fix": "f", "hits": 1, "trials": 1,
+                "evidence_sha256": "e", "discovered_at": NOW, "evaluated_at": NOW, "proof_label": proof,
             },
         )  # fmt: skip
 

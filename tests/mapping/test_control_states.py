@@ -192,8 +192,9 @@ def test_a_newer_mapping_replaces_the_older_whole(estate):
     estate.rows(
         "kind_controls",
         {
-            "finding_kind": CHECK, "control_key": LLM01, "catalog_sha256": "c1", "run_id": "r2", "framework": "owasp-llm",
-            "relation": "intersects_with", "grade": "project", "edge_id": "new", "rationale": "r", "recorded_at": later,
+            "finding_kind": CHECK, "control_key": LLM01, "catalog_sha256": "c1", "run_id": "r2",
+            "framework": "owasp-llm", "relation": "intersects_with", "grade": "project", "edge_id": "new",
+            "rationale": "r", "recorded_at": later,
         },
     )  # fmt: skip
     states = estate.states()
