@@ -145,8 +145,6 @@ def seed(endpoint: str, variant: Variant) -> None:
         bedrock.put_model_invocation_logging_configuration(
             loggingConfig={"s3Config": {"bucketName": "nimbus-ai-logs", "keyPrefix": "bedrock"}, "textDataDeliveryEnabled": True, "imageDataDeliveryEnabled": True, "embeddingDataDeliveryEnabled": True}
         )
-    client("s3").create_bucket(Bucket="nimbus-training", CreateBucketConfiguration={"LocationConstraint": REGION})
-    client("s3").create_bucket(Bucket="nimbus-ai-logs", CreateBucketConfiguration={"LocationConstraint": REGION})
     bedrock.create_model_customization_job(**job)
     client("bedrock-agent").create_knowledge_base(
         name="branch-handbook",

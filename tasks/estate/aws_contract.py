@@ -19,7 +19,7 @@ import botocore.session
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 from botocore.validate import ParamValidator
 
-SERVICES = ("bedrock", "bedrock-agent", "sagemaker", "kendra", "qbusiness", "accessanalyzer")
+SERVICES = ("bedrock", "bedrock-agent", "kendra", "qbusiness", "accessanalyzer")
 Answers = Mapping[str, Any]
 """`service:Operation` to an output, or to outputs by the value of the request's first path parameter."""
 
@@ -86,7 +86,7 @@ class Contract:
                 return 404, {"__type": "ResourceNotFoundException", "message": "The resource does not exist."}
             output = wanted
         if name not in self.answers and isinstance(shape, StructureShape):
-            output = {k: [] for k, s in shape.members.items() if isinstance(s, ListShape) and k in shape.required_members}
+            output = {k: [] for k, s in shape.members.items() if isinstance(s, ListShape)}
         return 200, serialise(output, shape)
 
 

@@ -26,7 +26,8 @@ from tasks.settings import CONTENT_ROOT
 
 SERVICES = ("assistant", "mcp", "agent", "rag", "aws")
 """Everything an estate can run, in the order of starting."""
-KEYS = ("assistant", "agent", "mcp", "rag_retail", "rag_private_banking", "rag_corporate")
+KEYS = ("assistant", "agent", "mcp", "rag_retail", "rag_private_banking", "rag_corporate", "gateway")
+"""Keys made in the home; `gateway` is the mobile app's key at the prompt gateway."""
 START_SECONDS = 60
 
 
@@ -182,6 +183,7 @@ class Estate:
             "inventory": str(self.home / "inventory.yaml"),
             "settings": str(self.home / "aispm.toml"),
             "services": self.urls,
+            "credentials": {name: self.places.credential(name) for name in KEYS},
             "switches": sorted(self.variant),
             "env": inventory.AWS_ENVIRONMENT,
         }

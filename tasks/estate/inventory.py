@@ -1,134 +1,116 @@
-"""What the bank declares about its AI systems: the demo's `inventory.yaml` and `aispm.toml`.
-
-The declaration has the gaps real ones have: an owner missing, facts never filled in, systems nobody declared.
-"""
+"""Writes what the demo bank declares: `inventory.yaml` from its template, and the `aispm.toml` that goes with it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tasks.estate import agent, assistant, bank
+from tasks.estate import bank, embedding
 from tasks.estate.variants import Variant
 
 if TYPE_CHECKING:
     from tasks.estate.estate import Places
 
-AWS_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "eu-central-1", "AWS_EC2_METADATA_DISABLED": "true"}
-"""Dummy credentials for the demo's cloud account; the runner sets them."""
+AWS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Dummy credentials for the demo's cloud account; whoever runs the demo sets them."""
+_ACCOUNT = "arn:aws:{service}:eu-central-1:123456789012:"
 
 
 def write(places: Places, variant: Variant, gateway_url: str | None) -> None:
     """Write `inventory.yaml` and `aispm.toml` into the estate's home."""
     document = {"schema": "aispm.inventory/1", "assets": assets(places, variant, gateway_url)}
-    text = "# The declared AI systems of Nimbus Bank, a fictitious bank. Secrets stand here as references only.\n"
-    (places.home / "inventory.yaml").write_text(text + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
-    (places.home / "aispm.toml").write_text(_settings(places.home), encoding="utf-8")
-
-
-def _settings(home: Path) -> str:
-    return f"home = {str(home / 'aispm')!r}\ninventory = {str(home / 'inventory.yaml')!r}\ndemo = true\n"
-
-
-def _owner(team: str) -> str:
-    return f"{team}@{bank.DOMAIN}"
+    head = "# The declared AI systems of Nimbus Bank, a fictitious bank. Secrets stand here as references only.\n"
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    (places.home / "inventory.yaml").write_text(head + text, encoding="utf-8")
+    (places.home / "aispm.toml").write_text(_settings(places, gateway_url), encoding="utf-8")
 
 
 def assets(places: Places, variant: Variant, gateway_url: str | None) -> list[dict[str, Any]]:
     """The declared assets in the inventory's format."""
-    on = variant.__contains__
-    rows: list[dict[str, Any]] = [
-        {
-            "id": "llm/support",
-            "kind": "llm_endpoint",
-            "name": "Support assistant endpoint",
-            "owner": _owner("support-platform"),
-            "env": "prod",
-            "exposure": "internet",
-            "risk_tier": "high",
-            "active": True,
-            "keys": {"url": places.url("assistant", "/v1")},
-            "props": {
-                "url": places.url("assistant", "/v1"),
-                "wire_format": "openai_chat",
-                "model": assistant.MODEL,
-                "credential": places.credential("assistant"),
-            },
-            "data": {"sensitivity": "pii", "regions": ["eu-central-1"]},
-            "uses": ["provider/nimbus-ml"],
-        },
-        {
-            "id": "agent/teller",
-            "kind": "agent",
-            "name": "Teller agent",
-            "owner": _owner("digital-branch"),
-            "env": "prod",
-            "exposure": "internal",
-            "risk_tier": "high",
-            "active": True,
-            "keys": {"url": places.url("agent", "/v1")},
-            "props": {
-                "url": places.url("agent", "/v1"),
-                "wire_format": "openai_responses",
-                "model": agent.MODEL,
-                "credential": places.credential("agent"),
-                "mailbox_url": places.url("agent", "/contact"),
-                "max_steps": agent.STEPS,
-            },
-            "data": {"sensitivity": "pii", "regions": ["eu-central-1"]},
-            "uses": [{"rel": "mounts", "to": "mcp/bank"}],
-        },
-        {
-            "id": "mcp/bank",
-            "kind": "mcp_server",
-            "name": "Bank tools",
-            "owner": _owner("core-banking"),
-            "env": "prod",
-            "exposure": "internal",
-            "risk_tier": "high",
-            "active": True,
-            "keys": {"url": places.url("mcp", "/mcp")},
-            "props": {"url": places.url("mcp", "/mcp"), "transport": "streamable_http", "credential": places.credential("mcp"), "auth": "none" if on("mcp_open") else "bearer"},
-            "data": {"sensitivity": "pii", "regions": ["eu-central-1"]},
-            "uses": [],
-        },
-        {
-            "id": "mcp/time",
-            "kind": "mcp_server",
-            "name": "Time server (third party)",
-            "owner": _owner("digital-branch"),
-            "env": "prod",
-            "exposure": "internal",
-            "risk_tier": "limited",
-            "active": True,
-            "keys": {},
-            "props": {"transport": "stdio"},
-            "data": {"sensitivity": "none", "regions": []},
-            "launch": {
-                "package": f"pkg:pypi/mcp-server-time@{version('mcp-server-time')}",
-                "command": [sys.executable, "-m", "mcp_server_time"],
-                "args": ["--local-timezone", "Europe/Berlin"],
-                "consent": True,
-            },
-            "uses": [],
-        },
-        {
-            "id": "provider/nimbus-ml",
-            "kind": "model_provider",
-            "name": "Nimbus ML platform",
-            "owner": _owner("ml-platform"),
-            "env": "prod",
-            "exposure": "internal",
-            "risk_tier": "limited",
-            "active": False,
-            "keys": {},
-            "props": {"dpa": True, "training_opt_out": True, "region": "eu-central-1"},
-            "data": {"sensitivity": "pii", "regions": ["eu-central-1"]},
-            "uses": [],
-        },
-    ]
+    template = Template((Path(__file__).parent / "inventory.template.yaml").read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = yaml.safe_load(template.substitute(_values(places, variant)))
+    if gateway_url:
+        address = gateway_url.rstrip("/")
+        url = address if address.endswith("/v1") else f"{address}/v1"
+        gateway = next(row for row in rows if row["id"] == "gateway/prompt")
+        gateway["keys"] = {"url": url.removesuffix("/v1")}
+        gateway["props"] |= {"url": url.removesuffix("/v1")}
+        rows.insert(rows.index(gateway) + 1, _guarded(rows, url, places))
+        mobile = next(row for row in rows if row["id"] == "app/mobile")
+        mobile["uses"] = [{"rel": "calls", "to": "gateway/prompt"}, *mobile["uses"]]
     return rows
+
+
+def _guarded(rows: list[dict[str, Any]], url: str, places: Places) -> dict[str, Any]:
+    """The assistant as it is reached through the gateway: the same model, another door."""
+    support = next(row for row in rows if row["id"] == "llm/support")
+    props = {**support["props"], "url": url, "credential": places.credential("gateway"), "gateway_ref": "gateway/prompt"}
+    return {
+        **support,
+        "id": "llm/support-guarded",
+        "name": "Support assistant behind the gateway",
+        "keys": {"url": url},
+        "props": props,
+        "uses": ["gateway/prompt"],
+    }
+
+
+def _values(places: Places, variant: Variant) -> dict[str, str]:
+    """What the template's places stand for. Values go through JSON, so that `null` and `true` stay what they are."""
+    weak = bool(variant)
+    prompt = hashlib.sha256(bank.AGENT_PROMPT.encode()).hexdigest()
+    values: dict[str, Any] = {
+        "hardened": not weak,
+        "weak": weak,
+        "guardrail": None if weak else "nimbus-baseline",
+        "approval": "none" if "acts_without_confirmation" in variant else "human",
+        "principal_filter": None if "ignores_tenant_filter" in variant else "tenant = :claim",
+        "filter_source": "question" if "filter_from_text" in variant else "claim",
+        "bind": "0.0.0.0" if weak else "127.0.0.1",  # noqa: S104 - a declared fact, nothing is bound here
+    }
+    texts = {
+        "assistant_url": places.url("assistant", "/v1"),
+        "agent_url": places.url("agent", "/v1"),
+        "mailbox_url": places.url("agent", "/contact"),
+        "mcp_url": places.url("mcp", "/mcp"),
+        "rag_url": places.url("rag", "/v1"),
+        **{f"{name}_key": places.credential(name) for name in places.keys},
+        "claims_arn": _ACCOUNT.format(service="bedrock") + "agent/AGNIMBUS01",
+        "notebook_arn": _ACCOUNT.format(service="sagemaker") + "notebook-instance/fraud-research",
+        "prompt_sha": prompt,
+        "embedding_sha": hashlib.sha256(Path(embedding.__file__).read_bytes()).hexdigest(),
+        "vectors_path": str(places.home / "vectors"),
+        "time_version": version("mcp-server-time"),
+        "lancedb_version": version("lancedb"),
+        "python": sys.executable,
+    }
+    return {name: json.dumps(value) for name, value in values.items()} | texts
+
+
+def _settings(places: Places, gateway_url: str | None) -> str:
+    """Text of `aispm.toml`; JSON strings are TOML strings."""
+    lines = [
+        f"home = {json.dumps(str(places.home / 'aispm'))}",
+        f"inventory = {json.dumps(str(places.home / 'inventory.yaml'))}",
+        "demo = true",
+        "",
+        "[discovery.aws]",
+        "enabled = true",
+        'regions = ["eu-central-1"]',
+        f"endpoint_url = {json.dumps(places.url('aws'))}",
+    ]
+    if gateway_url:
+        lines += ["", "[gateway]", f"url = {json.dumps(gateway_url)}"]
+    return "\n".join(lines) + "\n"

@@ -99,7 +99,7 @@ def build(variant: Variant, state: BankState, token: str, port: int) -> Starlett
         version="2.4.0",
         instructions="Tools of Nimbus Bank for the signed-in customer. Amounts are in euros.",
         token_verifier=_OneToken(token, f"{address}/mcp") if guarded else None,
-        auth=AuthSettings(issuer_url=AnyHttpUrl(f"https://login.{bank.DOMAIN}/"), resource_server_url=AnyHttpUrl(f"{address}/mcp"), required_scopes=["bank.tools"]) if guarded else None,
+        auth=AuthSettings(issuer_url=AnyHttpUrl(f"https://login.{bank.DOMAIN}/"), resource_server_url=AnyHttpUrl(f"{address}/mcp"), required_scopes=["bank.tools"], validate_token_resource=True) if guarded else None,
         log_level="ERROR",
     )
     for function, annotations, description in _tools(variant, state):
