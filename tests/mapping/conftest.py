@@ -26,6 +26,16 @@ VIEWS = (
     "int_asof_findings",
     "int_kind_evidence",
 )
+WRITTEN = (
+    "runs",
+    "asset_versions",
+    "check_results",
+    "probe_attempts",
+    "verdicts",
+    "findings",
+    "controls",
+    "kind_controls",
+)
 NOW = dt.datetime(2026, 11, 24, 3, tzinfo=dt.UTC)
 
 
@@ -148,8 +158,9 @@ class TinyLake:
         return {key: (state, reason) for key, state, reason in cursor.fetchall()}
 
 
-@pytest.fixture
-def lake() -> TinyLake:
+@pytest.fixture(scope="session")
+def views() -> duckdb.DuckDBPyConnection:
+    """Tables and views once; they hold no rows between tests."""
     con = duckdb.connect()
     con.execute("set TimeZone = 'UTC'")
     con.execute("create schema lake")
@@ -161,4 +172,11 @@ def lake() -> TinyLake:
     files = [*sorted((SQL / "views/staging").glob("*.sql")), *(SQL / "views/intermediate" / f"{v}.sql" for v in VIEWS)]
     for file in [*files, SQL / "views/marts/control_states.sql"]:
         con.execute(f"create view {file.stem} as {file.read_text()}")
-    return TinyLake(con)
+    return con
+
+
+@pytest.fixture
+def lake(views: duckdb.DuckDBPyConnection) -> TinyLake:
+    for table in WRITTEN:
+        views.execute(f"delete from lake.{table}")
+    return TinyLake(views)

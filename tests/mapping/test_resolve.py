@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import json
 import shutil
@@ -25,8 +26,7 @@ from tasks.mapping.resolve import (
     published_themes,
 )
 from tasks.mapping.themes import load_themes
-
-FIRST_KIND = "  check.GEN-01: {themes: [ownership]}  # No owner\n"
+from tasks.settings import CONTENT_ROOT
 
 
 @pytest.fixture
@@ -41,6 +41,13 @@ def rows(catalogs, kinds):
 
 def test_every_check_and_family_has_a_mapping(kinds):
     assert Counter(kind.partition(".")[0] for kind in kinds) == {"check": 278, "probe": 89}
+
+
+def test_the_mapped_kinds_are_the_catalogued_checks_and_written_families(kinds):
+    with (CONTENT_ROOT / "tasks" / "assessment" / "catalog.csv").open(encoding="utf-8", newline="") as f:
+        assert {f"check.{row['id']}" for row in csv.DictReader(f)} == {k for k in kinds if k.startswith("check.")}
+    families = {f"probe.{path.stem}" for path in (CONTENT_ROOT / "probes").glob("*/*.yaml")}
+    assert families <= set(kinds)
 
 
 def test_every_kind_covers_each_framework_or_says_why_not(kinds):
@@ -156,18 +163,18 @@ def test_a_finding_of_an_unmapped_kind_is_refused(kinds):
     ],
 )
 def test_a_bad_entry_is_refused_with_path_and_line(copy: Path, entry: str, message: str):
-    file = copy / "kinds" / "checks.yaml"
-    text = file.read_text()
-    file.write_text(text.replace(FIRST_KIND, f"  check.GEN-01: {entry}\n"))
-    line = text[: text.index(FIRST_KIND)].count("\n") + 1
+    (copy / "kinds" / "probes.yaml").unlink()
+    (copy / "kinds" / "checks.yaml").write_text(f"reviewer: me\nkinds:\n  check.GEN-01: {entry}\n")
     with pytest.raises(ConfigError) as caught:
         load_kinds(load_catalogs(copy))
     assert message in str(caught.value)
-    assert f"checks.yaml:{line}: " in str(caught.value)
+    assert "checks.yaml:3: " in str(caught.value)
 
 
 def test_a_kind_mapped_in_two_files_is_refused(copy: Path):
-    (copy / "kinds" / "more.yaml").write_text("reviewer: me\nkinds:\n" + FIRST_KIND)
+    for name in ("checks", "probes"):
+        text = "reviewer: me\nkinds:\n  check.GEN-01: {themes: [ownership]}\n"
+        (copy / "kinds" / f"{name}.yaml").write_text(text)
     with pytest.raises(ConfigError, match="mapped in another file"):
         load_kinds(load_catalogs(copy))
 
