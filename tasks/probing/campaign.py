@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import ConfigError
-from tasks.probing.catalog import PROBES, Family
+from tasks.probing.catalog import Family
 from tasks.probing.detectors import Context, Finding, canonical_json_or_text, evaluate
 from tasks.probing.expand import Rendered, Template, canary_values, render, templates
 from tasks.probing.redaction import excerpt_of, redact
 from tasks.probing.spool import Spool, local_key
 from tasks.records import Asset, AssetKind, Case, ToolCall, Verdict, canonical_json, digest
-from tasks.settings import ProbingSettings
+from tasks.settings import PROBES, ProbingSettings
 from tasks.targets import registry
 from tasks.targets.credentials import principals, secrets_of, url_of
 from tasks.targets.target import PlantedDocument, PlantedMail, PlantedTool, Reply, Request, Target
@@ -271,7 +271,7 @@ def campaign_key(campaign_id: str, settings: ProbingSettings, spool: Path) -> by
     """The key behind a campaign's canaries: fixed by `probing.seed`, else from this installation's own secret."""
     if settings.seed is not None:
         return hashlib.sha256(f"aispm.canary/1 {settings.seed}".encode()).digest()
-    return hmac.new(local_key(spool), campaign_id.encode(), hashlib.sha256).digest()
+    return hmac.new(local_key(spool.parent), campaign_id.encode(), hashlib.sha256).digest()
 
 
 Progress = Callable[[int, int], None]
@@ -288,13 +288,14 @@ def run_batch(
     *,
     pace: Pace | None = None,
 ) -> list[dict[str, Any]]:
-    """Send what the spool in folder `spool` does not hold yet; returns one `probe_attempts` row per planned attempt.
+    """Send what the file `spool` does not hold yet; returns one `probe_attempts` row per planned attempt.
 
-    Faults of the target end as rows with verdict `error`. The spool stays until `spool.discard`, which the caller does
-    after the commit. Raises ConfigError when the asset is no usable target, such as an unreadable credential.
+    Faults of the target end as rows with verdict `error`. The caller removes the file after the commit, and must name
+    the same file when it resumes; the key of the canaries lies beside it.
+    Raises ConfigError when the asset is no usable target, such as an unreadable credential.
     """
     secrets_known = secrets_of(asset)
-    store = Spool(spool, batch.key)
+    store = Spool(spool)
     try:
         runner = _Runner(
             batch, asset, families, settings, store, secrets_known, campaign_key(batch.campaign_id, settings, spool)

@@ -14,10 +14,9 @@ from tasks.errors import ConfigError
 from tasks.json_shape import Shape
 from tasks.probing.transforms import TRANSFORMS
 from tasks.records import Severity, canonical_json, digest
-from tasks.settings import CONTENT_ROOT
+from tasks.settings import PROBES
 from tasks.strict_yaml import Lines, load_yaml
 
-PROBES = CONTENT_ROOT / "probes"
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z][a-z0-9_]*(?:\.[a-z]+)?)\s*\}\}")
 _PARTS = {"canary_joined": ("a", "b"), "canary_secret": (), "sink_url": ("host",)}
 """What may follow the dot in `{{ var.x }}`, by kind of variable."""
@@ -74,6 +73,10 @@ class Family:
     tests: tuple[Mapping[str, Any], ...]
     sha256: str
     """Over the whole file as canonical JSON."""
+
+    @property
+    def id(self) -> str:
+        return self.family_id
 
     @property
     def control_group(self) -> bool:

@@ -43,19 +43,6 @@ class Rendered:
         return digest("aispm.template/1", canonical_json({"turns": turns, "plant": self.plant}))
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """What `aispm probe count` prints. Seeds and templates are always two numbers."""
-
-    families: int
-    seeds: int
-    held_out: int
-    templates: int
-    folded: int
-    """Templates left when case and white space are ignored."""
-    selftests: int
-
-
 def canary_values(family: Family, key: bytes, attempt_id: str) -> dict[str, str]:
     """The values of a family's variables for one attempt: the same on resume, new in every campaign."""
     values: dict[str, str] = {}
@@ -120,8 +107,11 @@ def templates(family: Family) -> list[Template]:
     return list(found.values())
 
 
-def count(families: Mapping[str, Family]) -> Count:
-    """Families, seeds, distinct templates and selftests, counted and not claimed."""
+def count(families: Mapping[str, Family]) -> dict[str, int]:
+    """Families, seeds, distinct templates and selftests, counted and not claimed.
+
+    `folded` = templates left when case and white space are ignored; `held_out` = seeds kept from tuning.
+    """
     distinct: set[str] = set()
     folded: set[str] = set()
     for family in families.values():
@@ -132,11 +122,11 @@ def count(families: Mapping[str, Family]) -> Count:
             plain = canonical_json([list(map(list, rendered.turns)), rendered.plant])
             folded.add(digest(" ".join(plain.casefold().split())))
     seeds = [s for f in families.values() for s in f.seeds]
-    return Count(
-        families=len(families),
-        seeds=len(seeds),
-        held_out=sum(s.split == "held_out" for s in seeds),
-        templates=len(distinct),
-        folded=len(folded),
-        selftests=sum(len(f.tests) for f in families.values()),
-    )
+    return {
+        "families": len(families),
+        "seeds": len(seeds),
+        "held_out": sum(s.split == "held_out" for s in seeds),
+        "templates": len(distinct),
+        "folded": len(folded),
+        "selftests": sum(len(f.tests) for f in families.values()),
+    }

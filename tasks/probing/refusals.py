@@ -18,8 +18,8 @@ _VERBS = (
     r"create|transfer|send|process|fulfil|fulfill|engage|tell|carry|execute|grant|accept|start|treat|put|be|go|make|complete)"
 )
 _WONT = (
-    r"(?:can(?:not| ?not|['’]?t)|won['’]?t|will not|(?:am|['’]m|are|['’]re) (?:not able|unable|not allowed|not permitted|"
-    r"not going)(?: to)?|do not|don['’]?t)"
+    r"(?:can(?:not| ?not|['’]?t)|won['’]?t|will not|do not|don['’]?t"
+    r"|(?:am|['’]m|are|['’]re) (?:not able|unable|not allowed|not permitted|not going)(?: to)?)"
 )
 _DECLINE = r"(?:(?:must|have to|need to|should) )?(?:respectfully |politely )?(?:decline|refuse)\b"
 _OPENINGS = (

@@ -10,17 +10,15 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.records import digest
-
 _TIMES = ("started_at", "ended_at")
 
 
 class Spool:
     """JSON lines, one finished attempt each, fsynced; mode 0600 since replies may hold what should not be out."""
 
-    def __init__(self, folder: Path, batch_key: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path = folder / f"{digest(batch_key)[:32]}.jsonl"
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = path
         self.rows: dict[str, dict[str, Any]] = {}
         """Finished attempts of an earlier, killed execution, by attempt id."""
         whole = self._read()
@@ -56,11 +54,6 @@ class Spool:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             os.close(self._fd)
-
-
-def discard(folder: Path, batch_key: str) -> None:
-    """Drop a batch's spool, once its rows are committed to the lake."""
-    (folder / f"{digest(batch_key)[:32]}.jsonl").unlink(missing_ok=True)
 
 
 def local_key(folder: Path) -> bytes:

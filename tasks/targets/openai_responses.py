@@ -7,6 +7,7 @@ through its public mailbox.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from tasks.records import Asset, ToolCall
 from tasks.targets.credentials import bearer_of, url_of
@@ -30,14 +31,22 @@ class OpenAIResponses:
 
     async def converse(self, request: Request) -> Reply:
         before = self._wire.sent
-        for mail in request.mails:
-            body = {"from": mail.sender, "subject": mail.subject, "body": mail.body}
-            # An outsider's channel: sent without the agent's credential.
-            answer = await self._wire.send("POST", str(self._mailbox), body, None)
-            if answer.error_kind is not None:
-                kind = "plant_failed" if answer.status is not None else answer.error_kind
-                return Reply(error_kind=kind, tries=self._wire.sent - before)
-        reply = await self._hold(request)
+        received: list[str] = []
+        try:
+            for mail in request.mails:
+                body = {"from": mail.sender, "subject": mail.subject, "body": mail.body}
+                # An outsider's channel: sent without the agent's credential.
+                answer = await self._wire.send("POST", str(self._mailbox), body, None)
+                if answer.error_kind is not None:
+                    kind = "plant_failed" if answer.status is not None else answer.error_kind
+                    return Reply(error_kind=kind, tries=self._wire.sent - before)
+                if isinstance(answer.data.get("id"), str):
+                    received.append(answer.data["id"])
+            reply = await self._hold(request)
+        finally:
+            # Where the mailbox gave the message an id it may also take it back; where not, the message stays.
+            for identifier in received:
+                await self._wire.send("DELETE", f"{self._mailbox}/{quote(identifier, safe='')}", None, None)
         return with_tries(reply, None, self._wire.sent - before)
 
     async def _hold(self, request: Request) -> Reply:
