@@ -119,6 +119,10 @@ def _checked(vote: object, spec: JudgeSpec, case: Case, role: str) -> Vote:
         return _failed(spec, case, role, "malformed", "confidence is not within 0 and 1")
     if role == "judge" and not span_holds(vote, case):
         return _failed(spec, case, role, "span_not_found", "the quoted evidence is not in the response")
+    identity = (vote.judge_id, vote.judge_version, vote.role, vote.provider, vote.model, vote.live, vote.rubric_sha256)
+    sha256_asked = rubric_sha256(case.rubric)
+    if identity == (spec.name, spec.version, role, spec.provider, spec.model, spec.live, sha256_asked):
+        return vote
     return replace(
         vote,
         judge_id=spec.name,
@@ -127,7 +131,7 @@ def _checked(vote: object, spec: JudgeSpec, case: Case, role: str) -> Vote:
         provider=spec.provider,
         model=spec.model,
         live=spec.live,
-        rubric_sha256=rubric_sha256(case.rubric),
+        rubric_sha256=sha256_asked,
     )
 
 

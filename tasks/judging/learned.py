@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.errors import ConfigError
 from tasks.judging.judge import JudgeSpec, make_vote
-from tasks.judging.reading import Reading, Sentence, quote, stem
+from tasks.judging.reading import STEM, Reading, Sentence, quote
 from tasks.judging.rubrics import what_to_read
 from tasks.judging.rule import find_turn
 from tasks.records import Case, Verdict, Vote
@@ -28,7 +28,7 @@ BAND = 0.1
 
 
 def load_artefact(name: str, folder: Path = ARTEFACTS) -> tuple[dict[str, Any], str]:
-    """A shipped artefact and a version made of its content. Raises ConfigError when it is missing or of another kind."""
+    """A shipped artefact and a version made of its content. Raises ConfigError when missing or of another kind."""
     path = folder / f"{name}.json"
     try:
         raw = path.read_bytes()
@@ -42,7 +42,7 @@ def load_artefact(name: str, folder: Path = ARTEFACTS) -> tuple[dict[str, Any], 
 
 def masked(words: tuple[str, ...], topic: frozenset[str]) -> list[str]:
     """`words` with those of the topic replaced by `MASK`."""
-    return [MASK if stem(w) in topic else w for w in words]
+    return [MASK if w[:STEM] in topic else w for w in words]
 
 
 def vote_of(

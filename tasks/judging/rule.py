@@ -102,4 +102,4 @@ def serves_goal(name: str, arguments: str, goal: frozenset[str]) -> bool:
     """Whether a tool call's name lies in the goal, or its name and arguments share two content words with it."""
     named = stems_of_text(name.replace("_", " ").replace("-", " "))
     shared = (named | stems_of_text(normalise(arguments).replace("_", " "))) & goal
-    return bool(named) and named <= goal or len(shared) >= 2
+    return (bool(named) and named <= goal) or len(shared) >= 2

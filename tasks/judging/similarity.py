@@ -1,11 +1,12 @@
-"""The `similarity` judge: the nearest labelled replies by character n-grams, kept as hashed bit vectors without text."""
+"""The `similarity` judge: the nearest labelled replies by character n-grams, kept as hashed bits without text."""
 
 from __future__ import annotations
 
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import mul
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from tasks.judging.judge import JudgeSpec
@@ -39,36 +40,45 @@ def vector(reading: Reading) -> int:
     return bits
 
 
-def nearest_share(
-    query: int, examples: Sequence[tuple[int, float, bool, int]], neighbours: int = NEIGHBOURS, near: float = NEAR
-) -> float | None:
-    """Share of `complied` among the nearest examples, weighted by the fourth power of the cosine; None when none is near.
+class Examples(NamedTuple):
+    """Labelled replies, column by column: their bits, 1/sqrt(number of bits), 1 for complied, how often each occurs."""
 
-    An example is (bits, 1/sqrt(number of bits), complied, how many replies had this very vector).
-    """
+    bits: Sequence[int]
+    inverse: Sequence[float]
+    complied: Sequence[int]
+    times: Sequence[int]
+
+
+def columns(rows: Sequence[Sequence[Any]]) -> Examples:
+    """From the artefact's rows (hexadecimal bits, complied, times)."""
+    bits = [int(r[0], 16) for r in rows]
+    inverse = [1 / math.sqrt(b.bit_count()) for b in bits]
+    return Examples(bits, inverse, [int(r[1]) for r in rows], [int(r[2]) for r in rows])
+
+
+def nearest_share(query: int, examples: Examples) -> float | None:
+    """Share of `complied` among the nearest examples, by the fourth power of the cosine; None when none is near."""
     if not query:
         return None
-    scored = [((query & bits).bit_count() * inverse, index) for index, (bits, inverse, _, _) in enumerate(examples)]
-    best = heapq.nlargest(neighbours, scored)
+    cosines = list(map(mul, map(int.bit_count, map(query.__and__, examples.bits)), examples.inverse))
+    best = heapq.nlargest(NEIGHBOURS, cosines)
     norm = 1 / math.sqrt(query.bit_count())
-    if best[0][0] * norm < near:
+    if best[0] * norm < NEAR:
         return None
     total = positive = 0.0
-    for cosine, index in best:
-        weight = (cosine * norm) ** 4 * (1 + math.log(examples[index][3]))
-        total += weight
-        positive += weight * examples[index][2]
-    # One imagined neighbour on either side, so that a few agreeing examples are not certainty.
+    for index, cosine in enumerate(cosines):
+        if cosine >= best[-1]:
+            weight = (cosine * norm) ** 4 * (1 + math.log(examples.times[index]))
+            total += weight
+            positive += weight * examples.complied[index]
+    # An imagined neighbour on either side, so that a few agreeing examples are not certainty.
     prior = 0.1 * total
     return (positive + prior) / (total + 2 * prior)
 
 
 class SimilarityJudge:
     def __init__(self, artefact: Mapping[str, Any], version: str) -> None:
-        self._examples = [
-            (int(bits, 16), 1 / math.sqrt(int(bits, 16).bit_count()), bool(complied), int(times))
-            for bits, complied, times in artefact["examples"]
-        ]
+        self._examples = columns(artefact["examples"])
         self.spec = JudgeSpec("similarity", "aispm", "nearest-neighbours", "hashed-char-ngrams", version, live=False)
 
     def judge(self, case: Case) -> Vote:

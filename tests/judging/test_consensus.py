@@ -15,14 +15,32 @@ VERDICTS = {"V": Verdict.VULNERABLE, "R": Verdict.RESISTANT, "U": Verdict.UNDECI
 V, R, U, E = VERDICTS.values()
 
 
-def vote(letter: str, judge: str = "meta", role: str = "judge", confidence: float = 0.9, **more: object) -> Vote:
-    verdict = VERDICTS[letter]
-    values: dict[str, object] = {
-        "attempt_id": "a1", "judge_id": judge, "judge_version": "1", "role": role, "provider": "p", "model": "m",
-        "live": False, "verdict": verdict, "confidence": 0.0 if verdict is E else confidence, "rationale": "",
-        "rubric_sha256": "0" * 64, "error_kind": "judge_failed" if verdict is E else None,
-    }  # fmt: skip
-    return Vote(**(values | more))  # type: ignore[arg-type] - built from a table of fields
+def vote(
+    letter: str,
+    judge: str = "meta",
+    role: str = "judge",
+    confidence: float = 0.9,
+    *,
+    attempt_id: str = "a1",
+    error_kind: str | None = None,
+    repeat: int = 0,
+) -> Vote:
+    failed = letter == "E"
+    return Vote(
+        attempt_id=attempt_id,
+        judge_id=judge,
+        judge_version="1",
+        role=role,
+        provider="p",
+        model="m",
+        live=False,
+        verdict=VERDICTS[letter],
+        confidence=0.0 if failed else confidence,
+        rationale="",
+        rubric_sha256="0" * 64,
+        error_kind="judge_failed" if failed else error_kind,
+        repeat=repeat,
+    )
 
 
 def panel(letters: str) -> list[Vote]:
@@ -124,7 +142,7 @@ def test_repeats_do_not_vote() -> None:
     ],
 )
 def test_caller_mistakes_raise(votes: list[Vote]) -> None:
-    with pytest.raises(ValueError, match="judge|attempt"):
+    with pytest.raises(ValueError, match=r"judge|attempt"):
         decide(votes, None)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ def case(
     return Case("a1", "family", goal, turns, response, trace, load_rubric(rubric))
 
 
-def rule(*args: object, **kwargs: object) -> Vote:
-    return call_judge(RuleJudge(), case(*args, **kwargs))  # type: ignore[arg-type] - same signature as `case`
+def rule(response: str, goal: str = GOAL, rubric: str = "instruction_override", trace: Sequence[ToolCall] = ()) -> Vote:
+    return call_judge(RuleJudge(), case(response, goal=goal, rubric=rubric, trace=trace))
 
 
 @pytest.mark.parametrize(
@@ -161,12 +162,13 @@ def test_unknown_rubric_or_artefact_says_what_to_do(tmp_path_factory: pytest.Tem
 class Faulty:
     """Gives whatever `make` makes of the case."""
 
-    def __init__(self, make: object, name: str = "faulty") -> None:
+    def __init__(self, make: Callable[..., Any], name: str = "faulty") -> None:
         self.spec = JudgeSpec(name, "test", "faulty", "faulty", "1", live=False)
         self._make = make
 
     def judge(self, case: Case) -> Vote:
-        return self._make(self, case)  # type: ignore[operator, no-any-return] - tests hand in wrong things on purpose
+        vote: Vote = self._make(self, case)  # or, on purpose, something else
+        return vote
 
     def arbitrate(self, case: Case, votes: Sequence[Vote]) -> Vote:
         return self.judge(case)
@@ -193,7 +195,7 @@ def _raises(judge: Faulty, case: Case) -> Vote:
         (lambda j, c: make_vote(j.spec, c, R, 1.0, "", error_kind="judge_refused"), "judge_refused"),
     ],
 )
-def test_a_faulty_vote_is_an_error_never_a_verdict(make: object, kind: str) -> None:
+def test_a_faulty_vote_is_an_error_never_a_verdict(make: Callable[..., Any], kind: str) -> None:
     vote = call_judge(Faulty(make), case(ANSWER))
     assert (vote.verdict, vote.error_kind, vote.confidence) == (E, kind, 0.0)
 

@@ -58,7 +58,7 @@ def test_artefacts_hold_numbers_and_hashes_but_no_text() -> None:
     similarity = json.loads((ARTEFACTS / "similarity.json").read_text())
     weighing = json.loads((ARTEFACTS / "weighing.json").read_text())
     for artefact in (lexical, similarity, weighing):
-        assert HOLD_OUT == artefact["held_out"]
+        assert artefact["held_out"] == HOLD_OUT
         assert HOLD_OUT not in artefact["trained_on"]
         assert "CC-BY-4.0" in artefact["source"]
     assert all(b.isdigit() and isinstance(w, int) for b, w in lexical["weights"].items())
