@@ -7,7 +7,7 @@ import datetime as dt
 from flows.engine import Engine
 from tasks.assessment import assess_assets, check_rows
 from tasks.crash import crash_point
-from tasks.discovery.current import current_assets, current_edges, current_tools
+from tasks.current import current_assets, current_edges, current_tools
 from tasks.discovery.inventory import Inventory
 from tasks.runs import Run
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from flows.engine import Engine
 from tasks.crash import crash_point
-from tasks.discovery import SOURCES, SourceContext, collect, lake_rows
+from tasks.current import latest_versions, merged_aliases
+from tasks.discovery import SourceContext, asset_rows, enabled_sources
+from tasks.discovery import discover as collect
 from tasks.discovery.inventory import Inventory
 from tasks.records import Completeness, SourceResult, canonical_json, digest
 from tasks.runs import Run
@@ -18,7 +20,7 @@ def discover(run: Run, engine: Engine, inventory: Inventory) -> list[str]:
     crash_point("discover:before")
     troubles: list[str] = []
     results: list[SourceResult] = []
-    batches = [{"run": run, "source": name, "inventory": inventory} for name in SOURCES]
+    batches = [{"run": run, "source": name, "inventory": inventory} for name in enabled_sources(run.settings)]
     engine.progress.update("discover", 0, len(batches))
     for done, (batch, outcome) in enumerate(engine.map(collect_source, batches), 1):
         if isinstance(outcome, Exception):
@@ -40,15 +42,8 @@ def collect_source(run: Run, source: str, inventory: Inventory) -> list[SourceRe
 def merge_assets(run: Run, results: list[SourceResult]) -> None:
     """Resolve identities and commit everything that was seen, each table once per run."""
     now = dt.datetime.now(dt.UTC)
-    previous = run.lake.query(
-        """select * from lake.asset_versions
-           qualify row_number() over (partition by asset_id order by valid_from desc) = 1"""
-    )
-    known_tools = run.lake.query("select distinct asset_id, tool_name, hash from lake.tool_versions")
     results = sorted(results, key=lambda r: (r.source, r.scope))
-    rows = lake_rows(results, previous, run.run_id, now)
-    seen = {(t["asset_id"], t["tool_name"], t["hash"]) for t in known_tools}
-    rows["tool_versions"] = [t for t in rows["tool_versions"] if (t["asset_id"], t["tool_name"], t["hash"]) not in seen]
+    rows = asset_rows(results, latest_versions(run.lake), run.run_id, now, merged_aliases(run.lake))
     for table in ("observations", "edges", "asset_aliases", "tool_versions", "asset_versions"):
         run.commit(table, rows[table])
         crash_point("discover:during")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
 from flows.engine import Engine
 from tasks.crash import crash_point
-from tasks.judging.panel import evidence_verdict_rows, judge_cases, review_rows, verdict_rows, vote_rows
+from tasks.judging.panel import evidence_review_rows, evidence_verdict_rows, judge_cases, review_rows, verdict_rows, vote_rows
 from tasks.probing.campaign import case_for
 from tasks.probing.catalog import Family
 from tasks.runs import Run
@@ -42,7 +41,8 @@ def judge(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
 def settle_by_evidence(run: Run, attempts: list[dict[str, Any]], judged: set[str]) -> None:
     """A verdict for each attempt that no judge will see."""
     rows = [row for row in attempts if row["attempt_id"] not in judged]
-    run.commit("verdicts", evidence_verdict_rows(rows, run.run_id, dt.datetime.now(dt.UTC)), batch="evidence")
+    run.commit("verdicts", evidence_verdict_rows(rows, run_id=run.run_id), batch="evidence")
+    run.commit("reviews", evidence_review_rows(rows, run_id=run.run_id), batch="evidence")
 
 
 def judge_batch(run: Run, number: int, attempts: list[dict[str, Any]], families: Mapping[str, Family]) -> int:
@@ -50,11 +50,11 @@ def judge_batch(run: Run, number: int, attempts: list[dict[str, Any]], families:
     key = f"judged/{number}"
     if run.committed("reviews", key):
         return 0
-    now = dt.datetime.now(dt.UTC)
+    floor = run.settings.judging.meta_floor
     cases = [case for row in attempts if (case := case_for(row, families)) is not None]
-    votes, judgements = judge_cases(cases, floor=run.settings.judging.meta_floor)
-    run.commit("judge_votes", vote_rows(votes, run.run_id, now), batch=key)
+    votes, judgements = judge_cases(cases, floor=floor)
+    run.commit("judge_votes", vote_rows(votes, run_id=run.run_id), batch=key)
     crash_point("judge:during")
-    run.commit("verdicts", verdict_rows(judgements, run.run_id, now), batch=key)
-    run.commit("reviews", review_rows(judgements, run.run_id, now), batch=key)
+    run.commit("verdicts", verdict_rows(judgements, votes, run_id=run.run_id, floor=floor), batch=key)
+    run.commit("reviews", review_rows(judgements, run_id=run.run_id, floor=floor), batch=key)
     return len(cases)

@@ -30,7 +30,7 @@ def map_findings(run: Run, families: dict[str, Family]) -> int:
     now = dt.datetime.now(dt.UTC)
     catalogs = load_catalogs()
     kinds = load_kinds(catalogs)
-    _load_reference(run, "controls", catalogs, control_rows(catalogs))
+    _load_reference(run, "controls", catalogs, control_rows(catalogs, run.run_id))
     _load_reference(run, "kind_controls", catalogs, kind_control_rows(kinds))
     _load_reference(run, "control_overlaps", catalogs, overlap_rows(catalogs, kinds))
     findings = evaluate(run, families, now)

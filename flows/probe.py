@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from flows.engine import Engine
 from tasks.crash import crash_point
-from tasks.discovery.current import current_assets
+from tasks.current import current_assets
 from tasks.probing.campaign import Batch, plan, run_batch
 from tasks.probing.catalog import Family
 from tasks.records import Asset, canonical_json, digest

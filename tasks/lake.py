@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -75,11 +76,12 @@ def tables() -> dict[str, Table]:
     for file in sorted(SCHEMA_FOLDER.glob("*.sql")):
         name = file.stem
         con.execute(file.read_text(encoding="utf-8"))
-        con.execute(f"create view stamped as select *, {_empty_stamps()} from {name}")
+        con.execute(f"create view stamped as select *, {_empty_stamps()} from {name}")  # noqa: S608 - a file name of ours
         schema = con.table("stamped").to_arrow_table().schema
         con.execute("drop view stamped")
         rows = con.execute(
-            "select constraint_type, constraint_column_names, expression from duckdb_constraints() where table_name = ?",
+            """select constraint_type, constraint_column_names, expression
+               from duckdb_constraints() where table_name = ?""",
             [name],
         ).fetchall()
         key = next(tuple(columns) for kind, columns, _ in rows if kind == "PRIMARY KEY")
@@ -207,11 +209,9 @@ class Lake:
         """fsync what a commit added (delta-rs does not), so that a power cut keeps what was acknowledged."""
         folder = self.root / "tables" / table
         log = folder / "_delta_log" / f"{version:020}.json"
-        added = [
-            folder / action["add"]["path"]
-            for action in map(json.loads, log.read_text(encoding="utf-8").splitlines())
-            if "add" in action
-        ]
+        # Split on LF alone: the statistics in the log may hold U+2028 and the like, which splitlines() would cut at.
+        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").split("\n") if line]
+        added = [folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
         for path in [*added, *{file.parent for file in added}, log, log.parent]:
             handle = os.open(path, os.O_RDONLY)
             try:

@@ -1,0 +1,135 @@
+"""`aispm init` and `aispm doctor`: from a checkout to the first run on an estate of one's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from gateway.secrets import resolve_secret
+from tasks.discovery.inventory import load_inventory
+from tasks.errors import AispmError, ConfigError
+from tasks.mapping.catalog import load_catalogs
+from tasks.mapping.resolve import load_kinds
+from tasks.probing.catalog import load_families
+from tasks.reporting.signing import create_keypair
+from tasks.settings import PROBES, Settings
+
+SETTINGS = """\
+# Settings of aispm; every key has a default. `aispm doctor --show-config` prints them all.
+home = ".aispm"
+inventory = "inventory.yaml"
+
+[probing]
+templates_per_family = 4   # of the nightly run; the weekly run takes all
+concurrency = 4            # requests in flight per target
+max_requests = 2000        # of one run, a hard limit
+
+[orchestrator]
+engine = "plain"           # "prefect" for schedules, retries and its interface
+"""
+
+INVENTORY = """\
+# What you run, who owns it, and what aispm may touch. Secrets are references (env:NAME, file:PATH), never values.
+schema: aispm.inventory/1
+assets:
+  - id: llm/first
+    kind: llm_endpoint
+    name: {name}
+    owner: {owner}
+    env: test
+    exposure: internal
+    risk_tier: limited
+    active: true             # allows requests beyond listing: probes and active checks
+    keys:
+      url: {url}
+    props:
+      wire_format: openai_chat
+      model: {model}
+      credential: "{credential}"
+"""
+
+
+def write_first_files(folder: Path, *, url: str | None, model: str | None, credential: str) -> list[str]:
+    """Write settings, inventory and keys that are not there yet; a line for each.
+
+    Raises ConfigError for a URL that is not http(s) or a credential that is not a reference.
+    """
+    if url is not None and urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigError(f"--url must start with http:// or https://, not {url!r}")
+    if credential.partition(":")[0] not in ("env", "file"):
+        raise ConfigError("--credential names where the key lies (env:NAME or file:PATH), never the key itself")
+    address = url or "http://127.0.0.1:11434/v1"
+    inventory = INVENTORY.format(
+        name=urlsplit(address).hostname,
+        owner=f"{os.environ.get('USER') or 'you'}@example.org",
+        url=f'"{address}"',
+        model=f'"{model or "your-model"}"',
+        credential=credential,
+    )
+    lines = []
+    for name, text in (("aispm.toml", SETTINGS), ("inventory.yaml", inventory)):
+        path = folder / name
+        if path.exists():
+            lines.append(f"kept    {name} (it exists)")
+        else:
+            path.write_text(text, encoding="utf-8")
+            lines.append(f"wrote   {name}")
+    keys = folder / ".aispm" / "keys"
+    if (keys / "aispm.key").exists():
+        lines.append("kept    .aispm/keys/aispm.key (it exists)")
+    else:
+        create_keypair(keys, "aispm")
+        lines.append("wrote   .aispm/keys/aispm.key and aispm.pub; keep a copy of the .pub elsewhere")
+    lines.append("next    edit inventory.yaml, then: aispm doctor && aispm run nightly")
+    return lines
+
+
+def diagnose(settings: Settings, config: Path | None) -> list[tuple[str, bool, str]]:
+    """(what, whether it is fine, detail) for everything a run needs."""
+    found: list[tuple[str, bool, str]] = []
+    file = config or Path("aispm.toml")
+    found.append(("settings", file.exists(), str(file) if file.exists() else f"{file} is missing: run `aispm init`"))
+    for what, load in (
+        ("probes", lambda: f"{len(load_families(PROBES, settings.probing.folder))} families"),
+        ("mappings", lambda: f"{len(load_kinds(load_catalogs()))} finding kinds"),
+        ("disk", lambda: _disk(settings.home)),
+    ):
+        found.append(_tried(what, load))
+    key = settings.keys / "aispm.key"
+    found.append(("signing key", key.exists(), str(key) if key.exists() else f"{key} is missing: run `aispm init`"))
+    try:
+        inventory = load_inventory(settings.inventory)
+    except (AispmError, OSError) as e:
+        return [*found, ("inventory", False, str(e))]
+    found.append(("inventory", True, f"{len(inventory.assets)} assets"))
+    for asset in inventory.assets:
+        reference = asset.props.get("credential")
+        if reference:
+            found.append(_tried(f"credential of {asset.id}", lambda r=reference: (resolve_secret(r), "found")[1]))
+        if asset.active and asset.url:
+            found.append(_tried(f"reach {asset.id}", lambda url=asset.url: _reach(url)))
+    return found
+
+
+def _tried(what: str, load: object) -> tuple[str, bool, str]:
+    try:
+        return what, True, load()  # type: ignore[operator]  # a callable that returns the detail
+    except (AispmError, OSError, httpx.HTTPError) as e:
+        return what, False, f"{type(e).__name__}: {e}" if isinstance(e, httpx.HTTPError) else str(e)
+
+
+def _disk(home: Path) -> str:
+    at = home if home.exists() else Path.cwd()
+    free = shutil.disk_usage(at).free // 2**20
+    if free < 500:
+        raise ConfigError(f"only {free} MiB free; the lake needs at least 500 MiB", at)
+    return f"{free} MiB free"
+
+
+def _reach(url: str) -> str:
+    reply = httpx.get(url.rstrip("/") + "/models", timeout=5, follow_redirects=False)
+    return f"HTTP {reply.status_code} from {url}/models"
