@@ -64,12 +64,8 @@ CELL = ParagraphStyle("cell", parent=BODY, fontSize=7, leading=9, spaceAfter=0, 
 RIGHT = ParagraphStyle("right", parent=CELL, alignment=2)
 HEAD = ParagraphStyle("head", parent=CELL, fontSize=6.3, leading=8, textColor=MUTED, fontName=BOLD)
 HEAD_RIGHT = ParagraphStyle("head-right", parent=HEAD, alignment=2)
-H1 = ParagraphStyle(
-    "h1", parent=BODY, fontName=BOLD, fontSize=14, leading=18, spaceBefore=14, spaceAfter=6, keepWithNext=1
-)
-H2 = ParagraphStyle(
-    "h2", parent=BODY, fontName=BOLD, fontSize=9.5, leading=13, spaceBefore=9, spaceAfter=3, keepWithNext=1
-)
+H1 = ParagraphStyle("h1", parent=BODY, fontName=BOLD, fontSize=14, leading=18, spaceBefore=14, spaceAfter=6)
+H2 = ParagraphStyle("h2", parent=BODY, fontName=BOLD, fontSize=9.5, leading=13, spaceBefore=9, spaceAfter=3)
 FIGURE = ParagraphStyle("figure", parent=BODY, fontName=BOLD, fontSize=17, leading=21, spaceAfter=0)
 CUT = ParagraphStyle(
     "cut", parent=BODY, fontSize=7.3, leading=10, backColor=WASH, borderPadding=4, spaceBefore=6, spaceAfter=8

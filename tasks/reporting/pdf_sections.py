@@ -265,7 +265,7 @@ def _controls(p: Posture) -> list[Flowable]:
         if told:
             out += table(
                 ("Control", "Title", "State", "Findings#", "Evidence#", "Reason"),
-                (54, 42, 26, 14, 16, 28),
+                (50, 38, 29, 15, 16, 32),
                 [
                     (
                         c["key"],
@@ -350,7 +350,7 @@ def _findings(p: Posture) -> list[Flowable]:
     out += section("All findings", 1)
     out += table(
         ("Severity", "Finding", "Asset", "State", "Hits of trials (95 % Wilson)", "Days#"),
-        (12, 52, 30, 15, 40, 9),
+        (14, 52, 29, 15, 39, 9),
         [
             (
                 _severity(x["severity"]),

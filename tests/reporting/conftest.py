@@ -357,6 +357,11 @@ def build_posture(findings: int = 40, *, hostile: bool = False, seed: int = 7) -
     }
 
 
+@pytest.fixture(scope="session")
+def posture_builder() -> Callable[..., dict[str, Any]]:
+    return build_posture
+
+
 @pytest.fixture
 def make_posture() -> Callable[..., dict[str, Any]]:
     return build_posture
