@@ -17,7 +17,7 @@ from itertools import combinations
 from json import loads
 from typing import Any, NamedTuple
 
-from tasks.discovery.natural_keys import KEY_ORDER, normalise_url, normalised
+from tasks.discovery.natural_keys import KEY_ORDER, normalise_url, normalised, strongest
 from tasks.records import Asset, AssetKind, Completeness, Observation, ProofLabel, SourceResult, canonical_json, digest
 
 SOURCE_RANK: dict[str, int] = {
@@ -78,6 +78,8 @@ def resolve(observations: Sequence[Observation], previous_aliases: Mapping[str, 
     """
     before = dict(previous_aliases or {})
     keys = [normalised(o.natural_keys) for o in observations]
+    for names in keys:
+        strongest(names)
     asset_of: dict[int, str] = {}
     aliases: set[Alias] = set()
     members: dict[str, list[int]] = defaultdict(list)

@@ -194,7 +194,10 @@ class _Reader:
             raise self.fail("`active` must be true or false", (*at, "active"))
         props = self.mapping(entry, "props", at)
         launch = self.launch(entry.get("launch"), (*at, "launch"))
-        keys = self.keys(self.mapping(entry, "keys", at), launch, asset_id, (*at, "keys"))
+        given = self.mapping(entry, "keys", at)
+        if launch is None and isinstance(props.get("url"), str):
+            given.setdefault("url", props["url"])
+        keys = self.keys(given, launch, asset_id, (*at, "keys"))
         wire_format = props.get("wire_format")
         if wire_format is not None and wire_format not in WIRE_FORMATS:
             known = ", ".join(WIRE_FORMATS)
@@ -233,7 +236,7 @@ class _Reader:
                 raise self.fail(f"unknown key type `{name}`; one of: {known}", (*at, name))
             if not isinstance(value, str) or not value:
                 raise self.fail(f"the key `{name}` must be text", (*at, name))
-        if "url" in keys and not re.match(r"https?://[^/\s]+", keys["url"]):
+        if "url" in keys and not re.match(r"https?://[^/\s]+", keys["url"], re.IGNORECASE):
             raise self.fail("the url must start with http:// or https:// and name a host", (*at, "url"))
         found = dict(keys)
         if launch is not None and "url" not in found and "launch" not in found:
