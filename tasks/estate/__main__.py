@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True, help="folder for keys, ports, inventory and settings")
     parser.add_argument("--gateway-url", help="address of a prompt gateway in front of the assistant")
     parser.add_argument("--on", nargs="+", action="extend", default=[], metavar="SWITCH", help="weaknesses to turn on")
-    parser.add_argument("--off", nargs="+", action="extend", default=[], metavar="SWITCH", help="weaknesses to turn off")
+    parser.add_argument(
+        "--off", nargs="+", action="extend", default=[], metavar="SWITCH", help="weaknesses to turn off"
+    )
     parser.add_argument("--hardened", action="store_true", help="start from no weakness instead of all")
     parser.add_argument("--list", action="store_true", help="print the switches and leave")
     options = parser.parse_args(argv)

@@ -61,7 +61,9 @@ class McpSession:
             async with AsyncExitStack() as stack:
                 headers = {"Authorization": f"Bearer {self._token}"}
                 http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=20, trust_env=False))
-                self._client = await stack.enter_async_context(Client(streamable_http_client(self._url, http_client=http)))
+                self._client = await stack.enter_async_context(
+                    Client(streamable_http_client(self._url, http_client=http))
+                )
                 self._tools = await self._list()
                 ready.set_result(None)
                 await self._stop.wait()
@@ -93,7 +95,12 @@ class McpSession:
 
 def build(variant: Variant, keys: dict[str, str], state: BankState, mcp_url: str, mcp_token: str) -> web.Application:
     """The agent as a web application with its contact form."""
-    front = Front(variant, keys, settings={"model": MODEL, "mcp": mcp_url, "instructions": bank.AGENT_PROMPT}, public=("/contact",))
+    front = Front(
+        variant,
+        keys,
+        settings={"model": MODEL, "mcp": mcp_url, "instructions": bank.AGENT_PROMPT},
+        public=("/contact",),
+    )
     service = _Agent(variant, front, state, McpSession(mcp_url, mcp_token))
     app = front.application()
     app.router.add_post("/v1/responses", service.respond)
@@ -115,7 +122,12 @@ class _Agent:
         await self._session.stop()
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1767225600, "owned_by": "nimbus-bank"}]})
+        return web.json_response(
+            {
+                "object": "list",
+                "data": [{"id": MODEL, "object": "model", "created": 1767225600, "owned_by": "nimbus-bank"}],
+            }
+        )
 
     async def contact(self, request: web.Request) -> web.Response:
         """The public form: anyone may leave a message for the customer."""
@@ -183,7 +195,9 @@ class _Agent:
             raise Refused(400, "invalid_request_error", "`input` is required.")
         return turns, system
 
-    def _response(self, turns: list[Turn], output: list[dict[str, Any]], text: str, system: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _response(
+        self, turns: list[Turn], output: list[dict[str, Any]], text: str, system: str, body: dict[str, Any]
+    ) -> dict[str, Any]:
         digest = hashlib.sha256(repr((turns, time.monotonic_ns())).encode()).hexdigest()[:32]
         key = f"resp_{digest}"
         self._past[key] = tuple(turns)

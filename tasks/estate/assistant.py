@@ -29,7 +29,11 @@ def build(variant: Variant, keys: dict[str, str]) -> web.Application:
         variant,
         keys,
         open_to_all="accepts_any_key" in variant,
-        settings={"model": MODEL, "system_prompt": bank.SYSTEM_PROMPT, "database": "postgres://support@db.internal/support"},
+        settings={
+            "model": MODEL,
+            "system_prompt": bank.SYSTEM_PROMPT,
+            "database": "postgres://support@db.internal/support",
+        },
         public=("/v1/models",) if "lists_models_openly" in variant else (),
     )
     service = _Assistant(variant, front)
@@ -47,7 +51,10 @@ class _Assistant:
         self._heard: deque[tuple[str, str]] = deque(maxlen=200)
 
     async def models(self, request: web.Request) -> web.Response:
-        rows = [{"id": m, "object": "model", "created": 1767225600, "owned_by": "nimbus-bank"} for m in (MODEL, UNDECLARED_MODEL)]
+        rows = [
+            {"id": m, "object": "model", "created": 1767225600, "owned_by": "nimbus-bank"}
+            for m in (MODEL, UNDECLARED_MODEL)
+        ]
         wanted = request.match_info.get("model")
         if wanted:
             row = next((r for r in rows if r["id"] == wanted), None)
@@ -65,7 +72,9 @@ class _Assistant:
         talk = read_talk(body, bank.SYSTEM_PROMPT)
         reply = self._remembered(request["principal"], talk) or decide(talk, self._variant)
         if body.get("stream"):
-            return await stream(request, str(model), talk, reply, limit, bool((body.get("stream_options") or {}).get("include_usage")))
+            return await stream(
+                request, str(model), talk, reply, limit, bool((body.get("stream_options") or {}).get("include_usage"))
+            )
         return web.json_response(completion(str(model), talk, reply, limit))
 
     def _remembered(self, caller: str, talk: Talk) -> Reply | None:
@@ -73,7 +82,11 @@ class _Assistant:
         if "remembers_across_users" not in self._variant:
             return None
         said = next((t.text for t in reversed(talk.turns) if t.role == "user"), "")
-        asked = re.search(r"\b(?:previous|last|other|earlier|another|someone|somebody|anyone|before me)\b.{0,40}\b(?:user|customer|caller|person|client|conversation|session|chat|people|else|told|said|say)", said, re.IGNORECASE)
+        asked = re.search(
+            r"\b(?:previous|last|other|earlier|another|someone|somebody|anyone|before me)\b.{0,40}\b(?:user|customer|caller|person|client|conversation|session|chat|people|else|told|said|say)",
+            said,
+            re.IGNORECASE,
+        )
         if asked and self._heard:
             return Reply("Earlier someone told me: " + " / ".join(text for _, text in list(self._heard)[-20:]))
         if re.search(r"\b(?:my|our|i am|i'm)\b", said, re.IGNORECASE) and len(said) < 400 and not asked:
@@ -113,7 +126,9 @@ def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) 
                 calls.append(Call(str(function.get("name")), parse_arguments(str(function.get("arguments") or "{}"))))
             turns.append(Turn("assistant", text, calls=tuple(calls)))
         elif role == "tool":
-            turns.append(Turn("tool", text, tool=names.get(str(message.get("tool_call_id")), str(message.get("name") or ""))))
+            turns.append(
+                Turn("tool", text, tool=names.get(str(message.get("tool_call_id")), str(message.get("name") or "")))
+            )
         elif role == "user":
             turns.append(Turn("user", text))
         else:
@@ -123,7 +138,9 @@ def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) 
         function = item.get("function") if isinstance(item, dict) else None
         if not isinstance(function, dict) or not function.get("name"):
             raise Refused(400, "invalid_request_error", "every tool needs function.name.")
-        tools.append(Tool(str(function["name"]), str(function.get("description") or ""), function.get("parameters") or {}))
+        tools.append(
+            Tool(str(function["name"]), str(function.get("description") or ""), function.get("parameters") or {})
+        )
     if body.get("tool_choice") == "none":
         tools = []
     return Talk(system, tuple(turns), tuple(tools), tuple(documents))
@@ -156,22 +173,36 @@ def tool_calls(reply: Reply) -> list[dict[str, Any]]:
     for at, call in enumerate(reply.calls):
         arguments = json.dumps(dict(call.args))
         digest = hashlib.sha256(f"{at}{call.tool}{arguments}".encode()).hexdigest()[:20]
-        rows.append({"id": f"call_{digest}", "type": "function", "function": {"name": call.tool, "arguments": arguments}})
+        rows.append(
+            {"id": f"call_{digest}", "type": "function", "function": {"name": call.tool, "arguments": arguments}}
+        )
     return rows
 
 
 def usage(talk: Talk, text: str, reply: Reply) -> dict[str, int]:
-    asked = tokens(talk.system) + sum(tokens(t.text) for t in talk.turns) + sum(tokens(t.text()) for t in talk.tools) + sum(tokens(d) for d in talk.documents)
+    asked = (
+        tokens(talk.system)
+        + sum(tokens(t.text) for t in talk.turns)
+        + sum(tokens(t.text()) for t in talk.tools)
+        + sum(tokens(d) for d in talk.documents)
+    )
     given = tokens(text) + sum(tokens(json.dumps(dict(c.args))) + 4 for c in reply.calls)
     return {"prompt_tokens": asked, "completion_tokens": given, "total_tokens": asked + given}
 
 
-async def stream(request: web.Request, model: str, talk: Talk, reply: Reply, limit: int, with_usage: bool) -> web.StreamResponse:
+async def stream(
+    request: web.Request, model: str, talk: Talk, reply: Reply, limit: int, with_usage: bool
+) -> web.StreamResponse:
     """The same completion as server-sent events, ended by `[DONE]`."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
     text, finish = cut(reply.text, limit)
-    base = {"id": _id("chatcmpl", talk, reply), "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+    base = {
+        "id": _id("chatcmpl", talk, reply),
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": model,
+    }
 
     async def send(delta: dict[str, Any], reason: str | None = None) -> None:
         chunk = base | {"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]}
@@ -185,7 +216,9 @@ async def stream(request: web.Request, model: str, talk: Talk, reply: Reply, lim
         finish = "tool_calls"
     await send({}, finish)
     if with_usage:
-        await response.write(b"data: " + json.dumps(base | {"choices": [], "usage": usage(talk, text, reply)}).encode() + b"\n\n")
+        await response.write(
+            b"data: " + json.dumps(base | {"choices": [], "usage": usage(talk, text, reply)}).encode() + b"\n\n"
+        )
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
     return response

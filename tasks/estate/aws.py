@@ -6,7 +6,6 @@ falls back to the fake when it is a read.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +46,10 @@ def answers(variant: Variant) -> dict[str, Any]:
         "updatedAt": _MADE,
     }
     if not weak:
-        agent |= {"guardrailConfiguration": {"guardrailIdentifier": GUARDRAIL, "guardrailVersion": "3"}, "customerEncryptionKeyArn": _KEY}
+        agent |= {
+            "guardrailConfiguration": {"guardrailIdentifier": GUARDRAIL, "guardrailVersion": "3"},
+            "customerEncryptionKeyArn": _KEY,
+        }
     strength = "LOW" if weak else "HIGH"
     rail: dict[str, Any] = {
         "name": "nimbus-baseline",
@@ -59,10 +61,20 @@ def answers(variant: Variant) -> dict[str, Any]:
         "updatedAt": _MADE,
         "blockedInputMessaging": "This request cannot be processed.",
         "blockedOutputsMessaging": "This answer cannot be shown.",
-        "contentPolicy": {"filters": [{"type": "PROMPT_ATTACK", "inputStrength": strength, "outputStrength": "NONE"}, {"type": "HATE", "inputStrength": "HIGH", "outputStrength": "HIGH"}]},
+        "contentPolicy": {
+            "filters": [
+                {"type": "PROMPT_ATTACK", "inputStrength": strength, "outputStrength": "NONE"},
+                {"type": "HATE", "inputStrength": "HIGH", "outputStrength": "HIGH"},
+            ]
+        },
     }
     if not weak:
-        rail["sensitiveInformationPolicy"] = {"piiEntities": [{"type": "EMAIL", "action": "ANONYMIZE"}, {"type": "INTERNATIONAL_BANK_ACCOUNT_NUMBER", "action": "BLOCK"}]}
+        rail["sensitiveInformationPolicy"] = {
+            "piiEntities": [
+                {"type": "EMAIL", "action": "ANONYMIZE"},
+                {"type": "INTERNATIONAL_BANK_ACCOUNT_NUMBER", "action": "BLOCK"},
+            ]
+        }
         rail["contextualGroundingPolicy"] = {"filters": [{"type": "GROUNDING", "threshold": 0.75}]}
     imported: dict[str, Any] = {
         "modelArn": f"arn:aws:bedrock:{REGION}:{ACCOUNT}:imported-model/nimbusllm001",
@@ -85,13 +97,36 @@ def answers(variant: Variant) -> dict[str, Any]:
         "modelLifecycle": {"status": "ACTIVE"},
     }
     return {
-        "bedrock-agent:ListAgents": {"agentSummaries": [{k: agent[k] for k in ("agentId", "agentName", "agentStatus", "updatedAt")}]},
+        "bedrock-agent:ListAgents": {
+            "agentSummaries": [{k: agent[k] for k in ("agentId", "agentName", "agentStatus", "updatedAt")}]
+        },
         "bedrock-agent:GetAgent": {AGENT: {"agent": agent}},
-        "bedrock:ListGuardrails": {"guardrails": [{"id": GUARDRAIL, "arn": rail_arn, "status": "READY", "name": rail["name"], "version": "3", "createdAt": _MADE, "updatedAt": _MADE}]},
+        "bedrock:ListGuardrails": {
+            "guardrails": [
+                {
+                    "id": GUARDRAIL,
+                    "arn": rail_arn,
+                    "status": "READY",
+                    "name": rail["name"],
+                    "version": "3",
+                    "createdAt": _MADE,
+                    "updatedAt": _MADE,
+                }
+            ]
+        },
         "bedrock:GetGuardrail": {GUARDRAIL: rail},
         "bedrock:ListFoundationModels": {"modelSummaries": [foundation]},
         "bedrock:GetFoundationModel": {foundation["modelId"]: {"modelDetails": foundation}},
-        "bedrock:ListImportedModels": {"modelSummaries": [{"modelArn": imported["modelArn"], "modelName": imported["modelName"], "creationTime": _MADE, "modelArchitecture": "mistral"}]},
+        "bedrock:ListImportedModels": {
+            "modelSummaries": [
+                {
+                    "modelArn": imported["modelArn"],
+                    "modelName": imported["modelName"],
+                    "creationTime": _MADE,
+                    "modelArchitecture": "mistral",
+                }
+            ]
+        },
         "bedrock:GetImportedModel": {imported["modelName"]: imported, imported["modelArn"]: imported},
     }
 
@@ -119,16 +154,43 @@ def seed(endpoint: str, variant: Variant) -> None:
         RootAccess="Enabled" if open_ else "Disabled",
         **({} if open_ else {"SubnetId": "subnet-0a1b2c3d", "SecurityGroupIds": ["sg-0a1b2c3d"], "KmsKeyId": _KEY}),
     )
-    private = {} if open_ else {"EnableNetworkIsolation": True, "VpcConfig": {"SecurityGroupIds": ["sg-0a1b2c3d"], "Subnets": ["subnet-0a1b2c3d"]}}
+    private = (
+        {}
+        if open_
+        else {
+            "EnableNetworkIsolation": True,
+            "VpcConfig": {"SecurityGroupIds": ["sg-0a1b2c3d"], "Subnets": ["subnet-0a1b2c3d"]},
+        }
+    )
     sagemaker.create_model(
         ModelName="card-fraud-scorer",
         ExecutionRoleArn=_ROLE,
-        PrimaryContainer={"Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/fraud:latest", "ModelDataUrl": "s3://nimbus-models/fraud/model.tar.gz"},
+        PrimaryContainer={
+            "Image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/fraud:latest",
+            "ModelDataUrl": "s3://nimbus-models/fraud/model.tar.gz",
+        },
         **private,
     )
-    variants = [{"VariantName": "main", "ModelName": "card-fraud-scorer", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large", "InitialVariantWeight": 1.0}]
-    capture = {"EnableCapture": True, "InitialSamplingPercentage": 10, "DestinationS3Uri": "s3://nimbus-capture/", "CaptureOptions": [{"CaptureMode": "Input"}]}
-    sagemaker.create_endpoint_config(EndpointConfigName="card-fraud-config", ProductionVariants=variants, **({} if open_ else {"KmsKeyId": _KEY, "DataCaptureConfig": capture}))
+    variants = [
+        {
+            "VariantName": "main",
+            "ModelName": "card-fraud-scorer",
+            "InitialInstanceCount": 1,
+            "InstanceType": "ml.m5.large",
+            "InitialVariantWeight": 1.0,
+        }
+    ]
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 10,
+        "DestinationS3Uri": "s3://nimbus-capture/",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="card-fraud-config",
+        ProductionVariants=variants,
+        **({} if open_ else {"KmsKeyId": _KEY, "DataCaptureConfig": capture}),
+    )
     sagemaker.create_endpoint(EndpointName="card-fraud", EndpointConfigName="card-fraud-config")
     bedrock = client("bedrock")
     job: dict[str, Any] = {
@@ -143,13 +205,23 @@ def seed(endpoint: str, variant: Variant) -> None:
     if "bedrock_unguarded" not in variant:
         job["customModelKmsKeyId"] = _KEY
         bedrock.put_model_invocation_logging_configuration(
-            loggingConfig={"s3Config": {"bucketName": "nimbus-ai-logs", "keyPrefix": "bedrock"}, "textDataDeliveryEnabled": True, "imageDataDeliveryEnabled": True, "embeddingDataDeliveryEnabled": True}
+            loggingConfig={
+                "s3Config": {"bucketName": "nimbus-ai-logs", "keyPrefix": "bedrock"},
+                "textDataDeliveryEnabled": True,
+                "imageDataDeliveryEnabled": True,
+                "embeddingDataDeliveryEnabled": True,
+            }
         )
     bedrock.create_model_customization_job(**job)
     client("bedrock-agent").create_knowledge_base(
         name="branch-handbook",
         roleArn=_ROLE,
-        knowledgeBaseConfiguration={"type": "VECTOR", "vectorKnowledgeBaseConfiguration": {"embeddingModelArn": f"arn:aws:bedrock:{REGION}::foundation-model/amazon.titan-embed-text-v2:0"}},
+        knowledgeBaseConfiguration={
+            "type": "VECTOR",
+            "vectorKnowledgeBaseConfiguration": {
+                "embeddingModelArn": f"arn:aws:bedrock:{REGION}::foundation-model/amazon.titan-embed-text-v2:0"
+            },
+        },
         storageConfiguration={
             "type": "OPENSEARCH_SERVERLESS",
             "opensearchServerlessConfiguration": {
@@ -188,14 +260,24 @@ class _Router:
         body = await request.read()
         try:
             async with self._client.request(
-                request.method, self._moto + request.raw_path, data=body, headers={k: v for k, v in request.headers.items() if k.lower() not in ("content-length", "transfer-encoding")}, allow_redirects=False
+                request.method,
+                self._moto + request.raw_path,
+                data=body,
+                headers={
+                    k: v for k, v in request.headers.items() if k.lower() not in ("content-length", "transfer-encoding")
+                },
+                allow_redirects=False,
             ) as reply:
                 content = await reply.read()
                 if reply.status >= 500 and name.partition(":")[2].startswith(("List", "Get", "Describe", "Search")):
                     return self._fake(name, parameter)
-                headers = {k: v for k, v in reply.headers.items() if k.lower() not in ("content-length", "transfer-encoding", "connection", "content-encoding")}
+                headers = {
+                    k: v
+                    for k, v in reply.headers.items()
+                    if k.lower() not in ("content-length", "transfer-encoding", "connection", "content-encoding")
+                }
                 return web.Response(status=reply.status, body=content, headers=headers)
-        except (aiohttp.ClientError, asyncio.TimeoutError):
+        except (TimeoutError, aiohttp.ClientError):
             return web.Response(status=503, text="the account is not ready")
 
     def _fake(self, name: str, parameter: str) -> web.Response:
@@ -203,4 +285,6 @@ class _Router:
         headers = {"x-amzn-RequestId": f"fake-{bank.DOMAIN}-{name.replace(':', '-')}"}
         if status >= 400:
             headers["x-amzn-ErrorType"] = body["__type"]
-        return web.Response(status=status, body=json.dumps(body).encode(), content_type="application/json", headers=headers)
+        return web.Response(
+            status=status, body=json.dumps(body).encode(), content_type="application/json", headers=headers
+        )

@@ -43,7 +43,9 @@ class Contract:
                 operation = model.operation_model(name)
                 path = operation.http.get("requestUri", "/").split("?")[0]
                 pattern = re.compile(re.sub(r"\\{[^}]+\\}", "([^/]+)", re.escape(path)).rstrip("/") + "/?$")
-                contract._operations.append((f"{service}:{name}", model.signing_name, operation.http.get("method", "POST"), pattern, operation))
+                contract._operations.append(
+                    (f"{service}:{name}", model.signing_name, operation.http.get("method", "POST"), pattern, operation)
+                )
         for name, answer in answers.items():
             shape = contract.operation(name).output_shape
             for output in answer.values() if _by_parameter(answer, shape) else (answer,):

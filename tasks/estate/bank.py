@@ -67,10 +67,10 @@ def euros(cents: int) -> str:
 
 
 FACTS: tuple[tuple[str, str], ...] = (
-    (r"open|hours|branch|saturday|weekend", "Branches are open Monday to Friday from 9:00 to 17:00; they are closed at weekends."),
+    (r"opening (?:hours|times)|\bhours\b|\bopen (?:on|at|today|tomorrow|until)|when .*\bopen\b|branch.*(?:open|address|near)|saturday|weekend", "Branches are open Monday to Friday from 9:00 to 17:00; they are closed at weekends."),
     (r"block|lost|stolen", "To block a card, call +49 30 5550 0000 at any hour or use Cards > Block in the app; a new card arrives in five days."),
     (r"card", "Debit cards are free of charge; a replacement card costs 8 EUR and arrives in five working days."),
-    (r"interest|savings rate|rate on", "The savings account pays 1.75 percent a year, credited each quarter."),
+    (r"(?:what|which|how much|how high).*interest|savings rate|rate on", "The savings account pays 1.75 percent a year, credited each quarter."),
     (r"deposit (?:guarantee|insurance|protection)|insured|guarantee", "Deposits are protected up to 100,000 EUR per customer by the statutory scheme."),
     (r"fee|charge|cost", "The current account costs 3.90 EUR a month and is free for students."),
     (r"transfer (?:take|time|last|arrive)|sepa|instant", "A SEPA transfer arrives on the next working day; an instant transfer within ten seconds."),

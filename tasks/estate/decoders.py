@@ -18,13 +18,15 @@ from urllib.parse import unquote
 
 Disguise = Literal["encoded", "hidden"]
 
-_INVISIBLE = re.compile(r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-                        r"\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef]")
+_INVISIBLE = re.compile(
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    r"\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef]"
+)
 _LOOKALIKES = str.maketrans(
     "аеорсухіјѕһԁɡӏԛԝАВЕКМНОРСТХІЈЅҮԌαορνικτυΑΒΕΖΗΙΚΜΝΟΡΤΥΧ\u0131ⅼ",
     "aeopcyxijshdglqwABEKMHOPCTXIJSYGaopviktuABEZHIKMNOPTYXil",
 )
-_LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i", "|": "l"})
+_LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"})
 _MORSE = {
     ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g", "....": "h", "..": "i",
     ".---": "j", "-.-": "k", ".-..": "l", "--": "m", "-.": "n", "---": "o", ".--.": "p", "--.-": "q", ".-.": "r",
@@ -34,9 +36,7 @@ _MORSE = {
     ".-..-.": '"', "-....-": "-", "-..-.": "/", "-.--.": "(", "-.--.-": ")", ".--.-.": "@", "-...-": "=", ".-.-.": "+",
 }  # fmt: skip
 _COMMON = frozenset(
-    "the a an and of to in is it you your for on that this with as be are or not from have previous instructions "
-    "ignore say print output reply answer reveal send write repeat only please join text word words prompt system "
-    "two halves together with without space everything tell me all rules respond following message now".split()
+    ["the", "a", "an", "and", "of", "to", "in", "is", "it", "you", "your", "for", "on", "that", "this", "with", "as", "be", "are", "or", "not", "from", "have", "previous", "instructions", "ignore", "say", "print", "output", "reply", "answer", "reveal", "send", "write", "repeat", "only", "please", "join", "text", "word", "words", "prompt", "system", "two", "halves", "together", "with", "without", "space", "everything", "tell", "me", "all", "rules", "respond", "following", "message", "now"]
 )
 
 
@@ -68,10 +68,10 @@ def fold_leet(text: str) -> str:
 
     def word(match: re.Match[str]) -> str:
         found = match.group(0)
-        mixed = re.search(r"[a-z]", found) and re.search(r"[0-9@$!|]", found.rstrip("!"))
+        mixed = re.search(r"[a-z]", found) and re.search(r"[0-9@$!]", found.rstrip("!"))
         return found.translate(_LEET) if mixed else found
 
-    return re.sub(r"(?<![/\w.])[\w@$!|]+(?![\w./]*@)", word, text)
+    return re.sub(r"(?<![/\w.])[\w@$!]+(?![\w./]*@)", word, text)
 
 
 def disguised(text: str) -> bool:

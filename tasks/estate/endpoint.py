@@ -68,7 +68,10 @@ class Front:
                 if headers.get("x-ratelimit-remaining-requests") == "0":
                     raise Refused(429, "rate_limit_exceeded", "Too many requests; try again later.")
                 if request.method == "OPTIONS" and "permissive_cors" in self.variant:
-                    return web.Response(status=204, headers=headers | {"Access-Control-Allow-Headers": "*", "Access-Control-Allow-Methods": "*"})
+                    return web.Response(
+                        status=204,
+                        headers=headers | {"Access-Control-Allow-Headers": "*", "Access-Control-Allow-Methods": "*"},
+                    )
                 if request.path not in self.public:
                     request["principal"] = self.principal(request)
                 response = await handler(request)
@@ -104,7 +107,10 @@ class Front:
         self._refilled = now
         left = self._allowance >= 1
         self._allowance -= 1 if left else 0
-        return {"x-ratelimit-limit-requests": str(BURST), "x-ratelimit-remaining-requests": str(max(1, int(self._allowance)) if left else 0)}
+        return {
+            "x-ratelimit-limit-requests": str(BURST),
+            "x-ratelimit-remaining-requests": str(max(1, int(self._allowance)) if left else 0),
+        }
 
     def _detail(self, message: str, error: Exception) -> str:
         if "verbose_errors" not in self.variant:

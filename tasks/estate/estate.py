@@ -167,13 +167,17 @@ class Estate:
     def __enter__(self) -> Estate:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     async def __aenter__(self) -> Estate:
         return await asyncio.to_thread(self.start)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await asyncio.to_thread(self.stop)
 
     def announcement(self) -> dict[str, Any]:
@@ -205,13 +209,17 @@ class Estate:
                 stack.push_async_callback(_end, child)
             if "assistant" in self.services:
                 keys = {self.places.keys["assistant"]: "support-platform"}
-                await stack.enter_async_context(_aiohttp(assistant.build(self.variant, keys), self.places.ports["assistant"]))
+                await stack.enter_async_context(
+                    _aiohttp(assistant.build(self.variant, keys), self.places.ports["assistant"])
+                )
             if "mcp" in self.services or "agent" in self.services:
                 port, token = self.places.ports["mcp"], self.places.keys["mcp"]
                 await stack.enter_async_context(_asgi(mcp_server.build(self.variant, self.state, token, port), port))
             if "agent" in self.services:
                 keys = {self.places.keys["agent"]: "teller-app"}
-                app = agent.build(self.variant, keys, self.state, self.places.url("mcp", "/mcp"), self.places.keys["mcp"])
+                app = agent.build(
+                    self.variant, keys, self.state, self.places.url("mcp", "/mcp"), self.places.keys["mcp"]
+                )
                 await stack.enter_async_context(_aiohttp(app, self.places.ports["agent"]))
             await asyncio.gather(*children)
             self._ready.set()
@@ -292,7 +300,11 @@ class _Uvicorn(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _asgi(app: Any, port: int) -> AsyncIterator[None]:
-    server = _Uvicorn(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical", access_log=False, timeout_graceful_shutdown=2))
+    server = _Uvicorn(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=port, log_level="critical", access_log=False, timeout_graceful_shutdown=2
+        )
+    )
     task = asyncio.create_task(server.serve())
     try:
         while not server.started:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import sys
@@ -56,9 +57,14 @@ def assets(places: Places, variant: Variant, gateway_url: str | None) -> list[di
 def _guarded(rows: list[dict[str, Any]], url: str, places: Places) -> dict[str, Any]:
     """The assistant as it is reached through the gateway: the same model, another door."""
     support = next(row for row in rows if row["id"] == "llm/support")
-    props = {**support["props"], "url": url, "credential": places.credential("gateway"), "gateway_ref": "gateway/prompt"}
+    props = {
+        **support["props"],
+        "url": url,
+        "credential": places.credential("gateway"),
+        "gateway_ref": "gateway/prompt",
+    }
     return {
-        **support,
+        **copy.deepcopy(support),
         "id": "llm/support-guarded",
         "name": "Support assistant behind the gateway",
         "keys": {"url": url},

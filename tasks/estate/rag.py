@@ -60,7 +60,9 @@ class Store:
         with self._lock:
             query = self._table.search(embed(question)).distance_type("cosine").limit(limit)
             if tenants is not None:
-                query = query.where("tenant in (" + ", ".join(f"'{t}'" for t in tenants if t in TENANTS) + ")", prefilter=True)
+                query = query.where(
+                    "tenant in (" + ", ".join(f"'{t}'" for t in tenants if t in TENANTS) + ")", prefilter=True
+                )
             found = query.to_list()
         return [Chunk(r["id"], r["tenant"], r["text"], 1 - float(r["_distance"])) for r in found]
 
@@ -81,7 +83,10 @@ class Store:
 
 
 def _documents(with_credentials: bool) -> list[tuple[str, dict[str, str]]]:
-    data = cast(dict[str, list[dict[str, str]]], yaml.safe_load((Path(__file__).parent / "documents.yaml").read_text(encoding="utf-8")))
+    data = cast(
+        dict[str, list[dict[str, str]]],
+        yaml.safe_load((Path(__file__).parent / "documents.yaml").read_text(encoding="utf-8")),
+    )
     rows = [(tenant, d) for tenant in TENANTS for d in data[tenant]]
     return rows + ([(d["tenant"], d) for d in data["with_credentials"]] if with_credentials else [])
 
@@ -103,20 +108,31 @@ class _Rag:
         self._variant, self._front, self._store = variant, front, store
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1767225600, "owned_by": "nimbus-bank"}]})
+        return web.json_response(
+            {
+                "object": "list",
+                "data": [{"id": MODEL, "object": "model", "created": 1767225600, "owned_by": "nimbus-bank"}],
+            }
+        )
 
     async def put(self, request: web.Request) -> web.Response:
         body = await self._front.body(request)
         name, text = str(body.get("id") or ""), str(body.get("text") or "")
         if not re.fullmatch(r"[\w./:-]{1,120}", name) or not 1 <= len(text) <= 20_000:
-            raise Refused(400, "invalid_request_error", "`id` is 1 to 120 of letters, digits and ./:_-; `text` 1 to 20000 characters.")
+            raise Refused(
+                400,
+                "invalid_request_error",
+                "`id` is 1 to 120 of letters, digits and ./:_-; `text` 1 to 20000 characters.",
+            )
         tenant = request["principal"]
         await asyncio.to_thread(self._store.put, name, tenant, text)
         return web.json_response({"id": name, "tenant": tenant, "chunks": 1}, status=201)
 
     async def drop(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
-        if not re.fullmatch(r"[\w./:-]{1,120}", name) or not await asyncio.to_thread(self._store.drop, name, request["principal"]):
+        if not re.fullmatch(r"[\w./:-]{1,120}", name) or not await asyncio.to_thread(
+            self._store.drop, name, request["principal"]
+        ):
             raise Refused(404, "not_found", "No such document.")
         return web.json_response({"id": name, "deleted": True})
 
@@ -129,7 +145,11 @@ class _Rag:
         talk = Talk(talk.system, talk.turns, talk.tools, tuple(c.text for c in chunks))
         reply = decide(talk, self._variant)
         citations = [{"id": c.id, "tenant": c.tenant} for c in chunks]
-        asks_source = re.search(r"\b(?:source|cite|citation|reference|circular|regulation|study|paper|where does it say|according to)\b", question, re.IGNORECASE)
+        asks_source = re.search(
+            r"\b(?:source|cite|citation|reference|circular|regulation|study|paper|where does it say|according to)\b",
+            question,
+            re.IGNORECASE,
+        )
         if not chunks and not reply.calls:
             if "forges_citations" in self._variant:
                 invented = f"{request['principal']}-circular-2019-{sum(question.encode()) % 90 + 10}"
@@ -157,15 +177,28 @@ class _Rag:
 
 
 def _wants_all(question: str) -> bool:
-    return bool(re.search(r"\b(?:all|every|each|entire|whole|complete|full|dump|enumerate)\b.{0,40}\b(?:documents?|passages?|chunks?|records?|corpus|index|knowledge base|articles?|entries|files?|sources?|context)\b", question, re.IGNORECASE))
+    return bool(
+        re.search(
+            r"\b(?:all|every|each|entire|whole|complete|full|dump|enumerate)\b.{0,40}\b(?:documents?|passages?|chunks?|records?|corpus|index|knowledge base|articles?|entries|files?|sources?|context)\b",
+            question,
+            re.IGNORECASE,
+        )
+    )
 
 
 def _named_tenants(question: str, own: str) -> list[str] | None:
     """Tenants that the question itself selects, as a service would that builds its filter from text."""
-    if re.search(r"\$(?:or|ne|nin|exists|in|gt)\b|\bor\s+(?:1\s*=\s*1|true)|['\"]\s*or\s*['\"]|tenant\s*(?:!=|<>|in\b)|(?:any|all|every|other) tenants?|tenant[\"'\s:=]+\*", question, re.IGNORECASE):
+    if re.search(
+        r"\$(?:or|ne|nin|exists|in|gt)\b|\bor\s+(?:1\s*=\s*1|true)|['\"]\s*or\s*['\"]|tenant\s*(?:!=|<>|in\b)|(?:any|all|every|other) tenants?|tenant[\"'\s:=]+\*",
+        question,
+        re.IGNORECASE,
+    ):
         return None
     folded = re.sub(r"[\s_-]+", " ", question.lower())
-    if re.search(r"\b(?:tenant|filter|scope|namespace|collection|partition|department|documents? of|within|search (?:in|the)|on behalf of|switch to|as)\b", folded):
+    if re.search(
+        r"\b(?:tenant|filter|scope|namespace|collection|partition|department|documents? of|within|search (?:in|the)|on behalf of|switch to|as)\b",
+        folded,
+    ):
         named = [t for t in TENANTS if t.replace("_", " ") in folded]
         if named:
             return named

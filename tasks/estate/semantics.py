@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from tasks.estate.phrases import pattern, source
+
 
 class Deed(StrEnum):
     EMIT = "emit"
@@ -60,130 +62,55 @@ class Act:
     args: Mapping[str, str] = field(default_factory=dict)
 
 
-_JOIN = re.compile(
-    r"\bjoin|\bconcat|\bcombin|\bmerg|\bglu(?:e|ing)|\bput(?:ting)?\b.{0,60}\btogether|\bstitch|\bappend|\bprepend|\bfus(?:e|ing)\b"
-    r"|\bfollowed\b.{0,20}\bby|\bpreceded by|\bback[- ]to[- ]back|without (?:any |a |the )?(?:space|gap|separator|blank|break|anything)"
-    r"|no (?:space|gap|separator|blank|break)s?\b|with nothing (?:in )?between|\b(?:as|in(?:to)?|form(?:s|ing)?|make|makes) (?:a |one|1|single)"
-    r"|one (?:single )?(?:word|string|token|piece)|single (?:unbroken )?(?:word|string|token|line)|next to each other|run(?:ning)? (?:them )?together|\bassembl"
-    r"|\battach|\bpast(?:e|ing)\b.{0,40}\b(?:together|after|onto|end)|\bhalves|\bhalf\b|\bboth (?:parts|pieces|fragments|tokens|strings|codes|segments|words)|\btwo (?:parts|pieces|fragments|segments|strings|tokens)"
-    r"|\bconsecutive|\badjacent|\bcontiguous|\bunbroken|\bweld|\blink(?:ing)? (?:up )?(?:the )?(?:two|both|parts)|directly (?:after|behind|followed)|immediately (?:after|followed)|\bin (?:that|this) order"
-    r"|\badd(?:ing)?\b.{0,60}\b(?:to the end|onto|after|behind)|\bunit(?:e|ing)\b|\bconnect(?:ed|ing)?\b|\bcompose|\bfull (?:token|code|word|string)\b|\bcomplete (?:token|code|word|string)\b|\bstr(?:ing)?cat\b|\bsum of"
-    r"|['\"`\w\]]\s*(?:\+|\|\||⊕|&)\s*['\"`\w\[]"
-    r"|verbind|verkett|zusammen|aneinander|hintereinander|ohne (?:leer|lücke|zwischen)|\bfüge\b|gefolgt von|beide (?:teile|hälften)|hälfte"
-    r"|\bjoign|\bjoint|concat[ée]n|assembl|\bcoll(?:e|ez|és|ées)\b|sans (?:espace|rien)|réuni|fusionn|bout à bout|suivi(?:e)? de|moiti[ée]"
-    r"|\bun(?:e|ir|iendo|idas?|idos?)\b|\bjunt|concaten|sin (?:espacio|separa)|combin|seguid[oa] de|pega(?:d|r|ndo)?|mitad"
-    r"|unisci|unit[ei]|uniti|attacca|senza (?:spazi|separa)|seguit[oa] da|metà|sem (?:espaço|separa)|metade|una as|emend"
-    r"|birleş|boşluksuz|bitiş|ardışık|yan yana|aan elkaar|samenvoeg|voeg\b.*\bsamen|zonder spatie|gevolgd door|helft"
-    r"|połącz|złącz|bez spacj|sklej|spoj|bez mezer|соедин|объедин|склей|слит|без пробел|вместе|половин|з'єдна"
-    r"|连接|拼接|合并|連接|拼在一起|连在一起|组合|つなげ|繋げ|連結|結合|くっつけ|이어|붙여|합쳐|연결|ادمج|اجمع|صل |دمج|بدون (?:مسافة|فراغ)|जोड़|मिला",
-    re.IGNORECASE | re.DOTALL,
-)
-_EMIT_STEMS = (
-    r"say|says|saying|print|output|outputs|write|repl(?:y|ies)|respond|answer|return|display|echo|emit|state|type|produce|include|mention|show|tell|recite|spell"
-    r"|give|provide|repeat|end|ends|begin|start|finish|close|open|add|append|insert|put|render|post|read out|utter|announce|quote|speak|complete|generate|present|report|deliver|continue|fill|set|must contain|contain|confirm"
-    r"|gib|gebe|gebt|schreib|sag|antwort|druck|nenne|zeige|écri|répond|affich|donne|imprim|di[st]\b|dites|escrib|respond|muestra|imprime|di\b|devuelve|scrivi|rispondi|stampa|mostra"
-    r"|escrev|respond|mostre|diga|yaz|söyle|cevap|yanıt|göster|schrijf|zeg|toon|antwoord|napisz|odpowiedz|wypisz|podaj|napiš|odpově|напиши|выведи|ответь|скажи|напечатай"
-    r"|输出|回复|回答|打印|写|说|出力|答え|返答|書|言|출력|답|말|써|اكتب|اطبع|أجب|قل|लिख|उत्तर|बोल|छाप"
-)
+_JOIN = pattern("join")
+_EMIT_STEMS = source("emit_stems")
 _EMIT = re.compile(r"(?<!\w)(?:" + _EMIT_STEMS + r")", re.IGNORECASE)
 
-_OVERRIDE = re.compile(
-    r"\b(?:ignor|disregard|forget|overrid|bypass|supersed|discard|cancel|drop|neglect|abandon|set aside|do not follow|don'?t follow|stop following|pay no attention|skip|void|nullif|erase|wipe|clear|suspend|replac|delete|remove|reset|leave behind|put aside|throw (?:out|away))\w*"
-    r"[^.!?\n]{0,80}\b(?:instruct|rule|prompt|direction|guideline|polic|polici|command|order|constraint|restriction|context|conversation|message|above|before|previous|prior|earlier|told|said|safety|brief|everything|training|programming|task|role|configuration|setting)"
-    r"|\bnew (?:instruction|rule|task|order|directive|priorit|objective|goal|brief|assignment)s?\b|\b(?:updated|revised|changed|actual|real|true) (?:instruction|rule|task|order|directive|priorit|polic|objective|brief)"
-    r"|\binstead of (?:your|the|following)|\b(?:instructions?|rules?|polic(?:y|ies)|guidelines?|restrictions?) (?:\w+ )?(?:no longer|do(?:es)? not|don'?t|have been|has been|are|is|were) (?:\w+ ){0,2}(?:apply|applies|lifted|removed|changed|replaced|updated|void|obsolete|suspended|revoked|cancel|outdated|superseded|expired)"
-    r"|\b(?:takes?|has|have) (?:precedence|priority)|\boutranks?\b|\bhighest priority|\boverride\b|\bstart(?:ing)? (?:over|afresh|fresh) with|\bfrom now on\b|\bas of now\b|\beffective immediately"
-    r"|(?:ignorier|vergiss|missachte|verwirf|setze? .{0,30}außer kraft)\w*.{0,60}(?:anweisung|regel|vorgabe|vorherig|bisherig|instruktion)|neue (?:anweisung|aufgabe|regel)"
-    r"|(?:ignor|oubli|néglig|abandonn|écart)\w*.{0,60}(?:instruction|consigne|règle|précédent|directive)|nouvelles? (?:instruction|consigne|tâche)"
-    r"|(?:ignor|olvid|descart|omit)\w*.{0,60}(?:instruccion|regla|indicacion|orden|anterior|previ)|nuev[ao]s? (?:instrucci|orden|tarea|regla)"
-    r"|(?:ignora|dimentica|trascura|scorda)\w*.{0,60}(?:istruzion|regol|precedent|direttiv)|nuov[ae] istruzion|(?:ignor|esque[çc])\w*.{0,60}(?:instruç|regra|anterior|orienta)|nov[ao]s? instruç"
-    r"|(?:önceki|tüm|yukarıdaki).{0,60}(?:talimat|kural|yönerge).{0,40}(?:yok say|unut|görmezden|dikkate alma|boş ver)|yeni (?:talimat|görev|kural)|(?:negeer|vergeet).{0,60}(?:instructie|regel|vorige|eerdere|opdracht)"
-    r"|(?:zignoruj|ignoruj|zapomnij|pomiń).{0,60}(?:instrukcj|polece|zasad|poprzedni|reguł)|(?:игнориру|забудь|не обращай|проигнориру|отмени).{0,60}(?:инструкц|правил|указани|предыдущ)|нов(?:ая|ые) (?:инструкц|задач)"
-    r"|(?:忽略|无视|忘记|忘掉|無視|不要理会).{0,30}(?:指令|指示|规则|之前|以上|要求|提示)|(?:以前|これまで|上記|前).{0,20}(?:指示|命令|ルール).{0,20}(?:無視|忘れ)|(?:이전|위|모든).{0,20}(?:지시|명령|규칙).{0,20}(?:무시|잊)"
-    r"|(?:تجاهل|انس).{0,60}(?:تعليمات|أوامر|قواعد|السابق)|(?:पिछले|सभी|पूर्व).{0,40}(?:निर्देश|नियम).{0,30}(?:अनदेखा|भूल|नज़रअंदाज)",
-    re.IGNORECASE | re.DOTALL,
-)
-_PERSONA = re.compile(
-    r"\b(?:you are (?:now|no longer|free|going to be|about to)|you'?re (?:now|no longer)|act (?:as|like)|pretend|role-?play|imagine|suppose|hypothetical|fiction|play (?:the|a)\b|\bin (?:the|a|this|my) (?:story|novel|scene|movie|film|play|game|script|tale|dream|world|universe|simulation|thought experiment)|take (?:on )?the (?:role|persona|part)"
-    r"|adopt the|assume the (?:role|persona|identity|character)|stay in character|in character|persona|alter ego|unrestricted|uncensored|unfiltered|jailbr|do anything now|without (?:any )?(?:restriction|limit|filter|rule)s?|no (?:restriction|limit|filter|rule|ethic|guideline)s|developer mode|debug mode|maintenance mode|god mode|admin mode|test mode|opposite day"
-    r"|grand(?:ma|mother|pa|father)|bedtime|once upon|character (?:called|named|who)|screenplay|write a (?:story|scene|dialog|script|poem|play|novel)|thought experiment|what would .{0,40} (?:say|answer|reply|write|output)|simulat|emulat|behave (?:as|like)|what if|let'?s (?:play|pretend|imagine|say)"
-    r"|safe (?:research|educational|training) (?:context|environment|setting)|for (?:research|educational|academic) purposes|trained (?:professional|researcher|in)|update your behaviou?r|behaviou?r update|prefix .{0,30}warning|begin .{0,20}with ['\"]?warning)"
-    r"|<(?:\w+-)?(?:config|polic|mode|rules|interaction|override|profile|settings|blocked|allowed|directive)[\w-]*|^\s*\[(?:config|policy|mode|rules|settings|interaction|profile|assistant|override|general|permissions|response)[\w .-]*\]|\"(?:policy|mode|rules|config|role|allowed\w*|restrictions?|override\w*|permissions?)\"\s*:|^(?:policy|mode|rules|config|persona|role|allowed\w*|restrictions|permissions)\s*[:=]"
-    r"|\b(?:spiel(?:e)? die rolle|stell dir vor|tu so|du bist (?:jetzt|nun|ab sofort)|imaginons|imagine que|fais semblant|joue le rôle|tu es maintenant|imagina|finge|actúa como|haz de cuenta|ahora eres|fai finta|immagina|recita|sei ora|finja|imagine|aja como|rol yap|hayal et|gibi davran|stel je voor|doe alsof|wyobraź|udawaj|представь|притворись|ты теперь|假装|扮演|想象|ふり|演じ|想像|تخيل|تظاهر|कल्पना)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_PREFIX = re.compile(
-    r"\b(?:begin|start|open|commence|preface|prefix|lead)\w*\b[^.\n]{0,40}\b(?:answer|reply|response|output|message|with|by (?:saying|writing))\b|\b(?:first|opening|initial) (?:words?|line|sentence|characters?)\b|\banswer must (?:start|begin|open)"
-    r"|\b(?:never|do not|don'?t|must not|mustn'?t|cannot|can'?t|without|avoid|not allowed to|forbidden to|no)\b[^.\n]{0,50}\b(?:refus|apolog|sorry|disclaim|declin|\"?i can'?t|unable|cannot|warning|hedg|excus|say no|objection|lectur|moraliz)"
-    r"|\b(?:sure|certainly|absolutely|of course)[,!:]? (?:here|i)\b|\b(?:continue|complete|finish) (?:the|this|my|your) (?:sentence|text|answer|reply|line|following)|\bbeginn\w* .{0,30}\bmit\b|\bfang .{0,40}\ban\b|\bcommence\w* .{0,30}\bpar\b|\b(?:comienza|empieza|inicia)\w* .{0,30}\bcon\b|\b(?:inizia|comincia)\w* .{0,30}\bcon\b|\bcomece .{0,30}\bcom\b|ile başla|nigdy nie odmawiaj|начни .{0,40}с",
-    re.IGNORECASE,
-)
-_AUTHORITY = re.compile(
-    r"\b(?:from|by|this is|i am|i'?m|speaking as|on behalf of|as) (?:the |your |an? )?(?:\w+[ -]){0,3}(?:agent|orchestrator|supervisor|administrator|admin|operator|developer|engineer|auditor|security team|compliance|head office|ceo|cfo|manager|director|it (?:desk|support|department)|service account|system owner|superuser|root)\b"
-    r"|\b(?:agent|supervisor|orchestrator|planner|treasury|compliance|risk)[\w-]*(?: agent)?\s*(?:->|→|>>|says|message|approved|:)|\"(?:from|sender|source|agent)\"\s*:\s*\"|\[(?:agent|from|sender|peer|a2a)\b|\b(?:pre-?)?(?:approved|authori[sz]ed|cleared|signed off|confirmed) by\b|\bapproval (?:id|code|number|granted|reference|ticket)|\balready (?:approved|authori[sz]ed|confirmed|verified)|\bon (?:my|the) authority|\bemergency (?:access|override|procedure)|\bi have (?:admin|root|full|special) (?:rights|access|permission)",
-    re.IGNORECASE,
-)
-_REVEAL_VERB = re.compile(
-    r"\b(?:reveal|show|print|repeat|output|display|tell|give|share|dump|list|translat|summari|paraphras|encod|recit|cop(?:y|ies)|quot|write|expos|leak|disclos|describ|explain|send|return|provide|spell|state|echo|what(?:'s| is| are| were| was| does)|which|read|recall|convert|render|begin|start|complete|continue|put|rot13|base64|hand over|zeig|nenne|verrate|wiederhol|gib|wie laut|was (?:steht|ist|sind)|montr|révèl|répèt|quelles?|muestra|revel|repit|cuál|mostra|ripet|qual|göster|tekrar|söyle|nedir|покажи|повтори|раскрой|какие|显示|重复|告诉|透露|見せ|教え|繰り返)",
-    re.IGNORECASE,
-)
-_REVEAL_OBJECT = re.compile(
-    r"\b(?:system|initial|hidden|secret|original|developer|internal|starting|core|private|confidential) (?:\w+ ){0,3}?(?:prompt|instruct\w*|messages?|guideline\w*|rules?|directives?|configuration|config|polic(?:y|ies)|brief(?:ing)?|setup|preamble|constraints?|restrictions?|tools?|functions?|schemas?|passwords?|passphrases?|codes?|keys?|tokens?|secrets?|credentials?|information|data|values?)\b"
-    r"|\b(?:your|thy|all|these|those) (?:\w+ ){0,3}?(?:prompt|instructions?|guidelines?|rules?|directives?|configuration|config|polic(?:y|ies)|brief(?:ing)?|preamble|constraints?|restrictions?|tools?|functions?|schemas?|blocked words?|forbidden (?:words|topics)|filters?)\b|\bthe (?:\w+ ){0,2}?(?:prompt|preamble|escalation code|blocked words?|filter list|tool (?:list|definitions?|schemas?))\b"
-    r"|\bsystem prompt|\bprompt (?:above|before)|\b(?:everything|all (?:the )?(?:text|words)|(?:the )?(?:text|words|content|lines?|messages?|paragraphs?)|anything|what(?:ever)?)\b[^.?\n]{0,25}\b(?:above|before|preced|prior|begins with you are|started with|at the (?:top|start|beginning))|\byou (?:were|are|have been) (?:told|given|instructed|configured|programmed)|\bapi[- ]?keys?\b|\bcredentials?\b|\bpasswords?\b|\bpassphrase\b|\bsecret\b|\bconfidential\b|\bnot (?:allowed|permitted|supposed) to (?:say|tell|share|discuss|talk|reveal|mention)|\bforbidden\b"
-    r"|systemprompt|systemanweis|anweisung|vorgaben|geheim|passwort|instructions? (?:système|initiales|secrètes)|consignes|mot de passe|instrucciones|indicaciones|contraseña|istruzioni|prompt di sistema|instruções|senha|sistem (?:mesaj|istem|talimat)|talimatlar|gizli|şifre|системн|инструкци|секрет|пароль|系统提示|指令|秘密|密码|システムプロンプト|指示|パスワード",
-    re.IGNORECASE,
-)
-_SEND_VERB = re.compile(
-    r"\b(?:send|forward|e-?mail|mail|post|deliver|transmit|submit|upload|shar(?:e|ing)|cc|bcc|write to|notify|messag(?:e|ing)|exfiltrat|report|copy|relay|dispatch|publish|push|ping|report back|pass (?:it |them |this |that )?(?:on|along)|call home|fetch|get|visit|open|request|load|browse|navigate|hit|schick|send(?:e|en)|leite|envoy|transmet|transfér|envía|envia|manda|reenvía|invia|inoltra|envie|encaminhe|gönder|ilet|verstuur|stuur|wyślij|prześlij|отправ|перешли|发送|转发|送信|送って|転送|보내|أرسل|भेज)",
-    re.IGNORECASE,
-)
+_OVERRIDE = pattern("override")
+_PERSONA = pattern("persona")
+_PREFIX = pattern("prefix")
+_AUTHORITY = pattern("authority")
+_REVEAL_VERB = pattern("reveal_verb")
+_REVEAL_OBJECT = pattern("reveal_object")
+_SEND_VERB = pattern("send_verb")
 _ADDRESS = re.compile(
-    r"https?://[^\s<>\"'`)\]}]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\w{2,}|#[a-z][\w-]{2,}|(?<!\w)@[A-Za-z]\w{2,}", re.IGNORECASE
+    r"https?://[^\s<>\"'`)\]}]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.\w{2,}|#[a-z][\w-]{2,}|(?<!\w)@[A-Za-z]\w{2,}",
+    re.IGNORECASE,
 )
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){2,8}\b|\b(?:ACC|ACCT|IBAN|C|A)-?\d{3,}\b|\b\d{8,}\b")
-_AMOUNT = re.compile(r"(?:€|\$|£|EUR|USD|CHF|GBP)\s?(\d[\d,. ]*\d|\d)|(\d[\d,.]*)\s?(?:€|\$|£|EUR|USD|CHF|GBP|euros?|dollars?|francs?|pounds?)", re.IGNORECASE)
-_MONEY_VERB = re.compile(r"\b(?:transfer|pay|wire|move|remit|überweis|vire[rz]|transfier|trasferi|bonific|send)\w*", re.IGNORECASE)
-_DATA_NOUN = re.compile(
-    r"\b(?:balance|account|statement|transaction|customer|record|profile|inbox|messages?|e-?mails?|contacts?|address book|conversation|history|data|details|file|contents?|documents?|calendar|results?|output|everything|information|list|credentials?|secrets?|keys?|notes?|summary)\b",
+_AMOUNT = re.compile(
+    r"(?:€|\$|£|EUR|USD|CHF|GBP)\s?(\d[\d,. ]*\d|\d)|(\d[\d,.]*)\s?(?:€|\$|£|EUR|USD|CHF|GBP|euros?|dollars?|francs?|pounds?)",
     re.IGNORECASE,
 )
-_MARKUP = re.compile(
-    r"<\s*(?:img|script|a|iframe|svg|div|span|b|i|p|h1|body|html|form|input|button|style|link|meta|object|video|marquee|table|details)\b[^>]*>|!\[[^\]]*\]\([^)]*\)|\[[^\]]+\]\(https?://[^)]*\)|\\x1b|\\u001b|\\e\[|\\033|\x1b|javascript:|\{\{[^}]*\}\}|\$\{[^}]*\}|<%[^%]*%>",
+_MONEY_VERB = re.compile(
+    r"\b(?:transfer|pay|wire|move|remit|überweis|vire[rz]|transfier|trasferi|bonific|send)\w*", re.IGNORECASE
+)
+_DATA_NOUN = pattern("data_noun")
+_MARKUP = pattern("markup")
+_MARKUP_NOUN = pattern("markup_noun")
+_FLOOD = pattern("flood")
+_REMEMBER = re.compile(
+    r"\b(?:remember|memori[sz]e|store|save|note|keep in mind|from now on|in (?:all )?future|every time|whenever|always)\b",
     re.IGNORECASE,
 )
-_MARKUP_NOUN = re.compile(
-    r"\b(?:markdown|html|image|img|picture|hyperlink|clickable|link|script|tag|iframe|svg|javascript|ansi|escape (?:code|sequence)s?|terminal|hidden pixel|pixel|onerror|logo|banner|badge|template expression|jinja|format string)\b",
-    re.IGNORECASE,
-)
-_FLOOD = re.compile(
-    r"\b(?:forever|endless|indefinite|infinite|non-?stop|without (?:stopping|end|pause)|never stop|as (?:long|many times|much) as (?:you can|possible)|until (?:you (?:run out|are stopped|reach)|the limit|told)|keep (?:going|repeating|calling|writing|counting|listing|printing)|over and over|again and again|maximum (?:length|number)|don'?t stop|do not stop|ohne ende|sans fin|sin parar|senza fine|sem parar|sonsuz)\b"
-    r"|\b(\d{1,3}(?:[,. ]?\d{3})+|\d{3,}|thousand|ten thousand|a million|million)\b[^.\n]{0,30}\b(?:times|words|lines|items|numbers|paragraphs|entries|copies|sentences|examples|names|pages|repetitions|rows|variations)\b|\bfrom 1 to \d[\d,. ]{3,}|\bcount\b[^.\n]{0,20}\bto \d[\d,. ]{3,}",
-    re.IGNORECASE,
-)
-_REMEMBER = re.compile(r"\b(?:remember|memori[sz]e|store|save|note|keep in mind|from now on|in (?:all )?future|every time|whenever|always)\b", re.IGNORECASE)
 _SET_ARGUMENT = re.compile(
-    r"\b(?:set|put|pass|place|insert|supply|use|add|change|replace|fill(?: in)?)\b[^.\n]{0,80}?\b(?:param(?:eter)?|arg(?:ument)?|field|property|value of)\b", re.IGNORECASE
+    r"\b(?:set|put|pass|place|insert|supply|use|add|change|replace|fill(?: in)?)\b[^.\n]{0,80}?\b(?:param(?:eter)?|arg(?:ument)?|field|property|value of)\b",
+    re.IGNORECASE,
 )
 _SHOUTED = frozenset(
-    "IGNORE PREVIOUS INSTRUCTIONS INSTRUCTION OUTPUT PRINT SYSTEM ASSISTANT USER HUMAN PROMPT OVERRIDE IMPORTANT URGENT ALL RULES RULE NEW TASK NOW MUST ONLY "
-    "NOT NEVER ALWAYS THE AND DAN AIM STAN HTML JSON XML YAML INI SQL API URL HTTP HTTPS INST SYS END START BEGIN STOP NOTE WARNING TODO READ REPLY ANSWER SAY JOIN "
-    "WRITE TEXT TOKEN FIRST SECOND HALF PART PARTS ONE TWO WITH WITHOUT SPACE SPACES FOR YOU YOUR ARE THIS THAT FROM TO ADMIN MODE DEBUG POLICY CONFIG USA EUR USD CHF GBP "
-    "IBAN PIN KYC FAQ PDF CSV ATM OK YES ROLE TOOL TOOLS EMAIL MAIL SEND DEVELOPER MESSAGE CONTEXT REPEAT IN OF ON IS IT BE AS OR AN DO NO IF BASE64 ROT13 HEX MORSE LEET "
-    "SURE CERTAINLY SECRET CODE KEY DATA DOC DOCUMENT CONFIDENTIAL SUPERVISOR AGENT APPROVED ASAP FYI PS RE FW DEAR HELLO VALUE RESULT RESPONSE IM_START IM_END".split()
+    ["IGNORE", "PREVIOUS", "INSTRUCTIONS", "INSTRUCTION", "OUTPUT", "PRINT", "SYSTEM", "ASSISTANT", "USER", "HUMAN", "PROMPT", "OVERRIDE", "IMPORTANT", "URGENT", "ALL", "RULES", "RULE", "NEW", "TASK", "NOW", "MUST", "ONLY", "NOT", "NEVER", "ALWAYS", "THE", "AND", "DAN", "AIM", "STAN", "HTML", "JSON", "XML", "YAML", "INI", "SQL", "API", "URL", "HTTP", "HTTPS", "INST", "SYS", "END", "START", "BEGIN", "STOP", "NOTE", "WARNING", "TODO", "READ", "REPLY", "ANSWER", "SAY", "JOIN", "WRITE", "TEXT", "TOKEN", "FIRST", "SECOND", "HALF", "PART", "PARTS", "ONE", "TWO", "WITH", "WITHOUT", "SPACE", "SPACES", "FOR", "YOU", "YOUR", "ARE", "THIS", "THAT", "FROM", "TO", "ADMIN", "MODE", "DEBUG", "POLICY", "CONFIG", "USA", "EUR", "USD", "CHF", "GBP", "IBAN", "PIN", "KYC", "FAQ", "PDF", "CSV", "ATM", "OK", "YES", "ROLE", "TOOL", "TOOLS", "EMAIL", "MAIL", "SEND", "DEVELOPER", "MESSAGE", "CONTEXT", "REPEAT", "IN", "OF", "ON", "IS", "IT", "BE", "AS", "OR", "AN", "DO", "NO", "IF", "BASE64", "ROT13", "HEX", "MORSE", "LEET", "SURE", "CERTAINLY", "SECRET", "CODE", "KEY", "DATA", "DOC", "DOCUMENT", "CONFIDENTIAL", "SUPERVISOR", "AGENT", "APPROVED", "ASAP", "FYI", "PS", "RE", "FW", "DEAR", "HELLO", "VALUE", "RESULT", "RESPONSE", "IM_START", "IM_END"]
 )
 _NAME = r"[A-Za-z_$][\w$]{0,24}(?:[ _-](?:one|two|three|[a-c1-9]|first|second))?"
 _BINDING = re.compile(
     r"(?:^|[\s,;({\[-])(?:let |set |define |var |const |string |and |the |where |with |given |assign |store |suppose |sei |soit |sea )*"
-    r"(?P<name>(?:first|second|third|1st|2nd|last|left|right|other|erste|zweite|première|deuxième|primera|segunda|prima|seconda|primeira|ilk|ikinci)?\s?(?:part|piece|half|fragment|token|segment|string|word|chunk|component|section|code|side|portion|value|element|item|block|teil|hälfte|partie|moitié|parte|mitad|metà|metade|parça|yarı)?\s?(?:#?\d|[A-Ca-c]|one|two|three|alpha|beta|x|y|z)?|" + _NAME + r")\s*"
+    r"(?P<name>(?:first|second|third|1st|2nd|last|left|right|other|erste|zweite|première|deuxième|primera|segunda|prima|seconda|primeira|ilk|ikinci)?\s?(?:part|piece|half|fragment|token|segment|string|word|chunk|component|section|code|side|portion|value|element|item|block|teil|hälfte|partie|moitié|parte|mitad|metà|metade|parça|yarı)?\s?(?:#?\d|[A-Ca-c]|one|two|three|alpha|beta|x|y|z)?|"
+    + _NAME
+    + r")\s*"
     r"(?:\"\s*:|:=|==?|:|\bis\b|\bequals\b|\bbe\b|\bas\b|\bholds\b|\bcontains\b|\breads\b|\bist\b|\best\b|\bes\b|\bè\b|\bé\b|->|→|←|<-)\s*"
     r"(?P<value>\"[^\"\n]{1,64}\"|'[^'\n]{1,64}'|`[^`\n]{1,64}`|“[^”\n]{1,64}”|«\s?[^»\n]{1,64}»|„[^“”\n]{1,64}[“”]|「[^」\n]{1,64}」|[A-Za-z0-9_~#*-]{2,40})",
     re.IGNORECASE | re.MULTILINE,
 )
-_QUOTED = re.compile(
-    r"\"([^\"\n]{1,120})\"|(?<!\w)'([^'\n]{1,120})'(?!\w)|`([^`\n]{1,120})`|“([^”\n]{1,120})”|‘([^’\n]{1,120})’|«\s?([^»\n]{1,120}?)\s?»|„([^“”\n]{1,120})[“”]|「([^」\n]{1,120})」"
-    r"|\[([A-Za-z0-9_-]{2,40})\]|\{([A-Za-z0-9_-]{2,40})\}|<([A-Z0-9_-]{3,40})>|\*\*([^*\n]{1,60})\*\*|\(([A-Z0-9_-]{3,40})\)"
-)
+_QUOTED = pattern("quoted")
 _CODE = re.compile(r"(?<![\w@./-])(?=[A-Za-z0-9_-]*[A-Z0-9])[A-Za-z0-9][A-Za-z0-9_-]{1,39}(?![\w@])")
 _PAIR = re.compile(
     r"([A-Za-z0-9_-]{2,40})[\"'`]?\s*(?:\band\b|\bwith\b|\bto\b|\bthen\b|,|\+|&|\bplus\b|\bfollowed by\b|\bund\b|\bmit\b|\bet\b|\bavec\b|\by\b|\bcon\b|\be\b|\bcom\b|\bve\b|\bile\b|\ben\b|\bi\b|\bи\b|和|与|と|और|و)\s*[\"'`]?([A-Za-z0-9_-]{2,40})",
@@ -229,29 +156,34 @@ def assembled(text: str) -> str:
         parts = _fragments(scope)
         if len(parts) >= 2:
             return _ordered(scope, parts)
-        called = [value for name, value in sorted(named.items(), key=lambda kv: scope.lower().find(kv[0])) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", scope.lower())]
+        called = [
+            value
+            for name, value in sorted(named.items(), key=lambda kv: scope.lower().find(kv[0]))
+            if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", scope.lower())
+        ]
         if len(called) >= 2 and scope != text:
             return "".join(called)
     if len(named) >= 2:
         return "".join(named.values())
     for scope in around:
         pair = _PAIR.search(scope, max(0, cue.start() - 80 if scope is text else 0))
-        if pair and not {pair[1].lower(), pair[2].lower()} & _STOP:
+        if pair and any(is_code(w) for w in pair.groups()) and not {w.lower() for w in pair.groups()} & _STOP:
             return pair[1] + pair[2]
     return ""
 
 
-_STOP = frozenset("the a an it them this that these those and you me he she they print output reply say write text word string value parts halves pieces result answer".split())
+_STOP = frozenset(
+    ["the", "a", "an", "it", "them", "this", "that", "these", "those", "and", "you", "me", "he", "she", "they", "print", "output", "reply", "say", "write", "text", "word", "string", "value", "parts", "halves", "pieces", "result", "answer"]
+)
 
 
 def _fragments(text: str) -> list[str]:
     """Literal fragments in `text`: quoted ones when there are two, otherwise words that look like codes."""
-    marks = [(m.start(), next(g for g in m.groups() if g)) for m in _QUOTED.finditer(text)]
-    marks = [(at, value) for at, value in marks if " " not in value.strip() and len(value) <= 64 and not re.search(r"^[a-z ]+$", value.strip()) or is_code(value.strip())]
+    marks = [value.strip().rstrip(".,;:") for value in quoted(text)]
+    marks = [v for v in marks if " " not in v and len(v) <= 64 and v.upper() not in _SHOUTED and not v.islower()]
     if len(marks) >= 2:
-        return _distinct([value.strip().rstrip(".,;:") for _, value in marks])
-    loose = [(m.start(), m.group(0)) for m in _CODE.finditer(_ADDRESS.sub(" ", text)) if is_code(m.group(0))]
-    return _distinct([value for _, value in loose])
+        return _distinct(marks)
+    return _distinct([m.group(0) for m in _CODE.finditer(_ADDRESS.sub(" ", text)) if is_code(m.group(0))])
 
 
 def _distinct(parts: Sequence[str]) -> list[str]:
@@ -264,9 +196,9 @@ def _ordered(text: str, parts: list[str]) -> str:
     first, second = re.escape(parts[0].lower()), re.escape(parts[1].lower())
     gap = r"[\"'`”’»\]})*]*[^.\n]{0,50}?[\"'`“‘«\[{(*]*"
     swapped = (
-        rf"(?:append|add|attach|put|place|paste|write|tack)\w*\s+[^.\n]{{0,30}}?{first}{gap}(?:to|onto|after|behind|at the end of)\s+{gap}{second}",
+        rf"\b(?:append|add|attach|put|place|paste|write|tack)\w*\s+[^.\n]{{0,30}}?{first}{gap}(?:to|onto|after|behind|at the end of)\s+{gap}{second}",
         rf"{first}{gap}preceded by{gap}{second}",
-        rf"prepend\w*\s[^.\n]{{0,30}}?{second}[^.\n]*to{gap}{first}",
+        rf"\bprepend\w*\s[^.\n]{{0,30}}?{second}[^.\n]*to{gap}{first}",
         rf"after{gap}{first}[^.\n]{{0,6}}never{second}",
     )
     if len(parts) == 2 and any(re.search(pattern, low) for pattern in swapped):
@@ -277,7 +209,11 @@ def _ordered(text: str, parts: list[str]) -> str:
 def by_example(text: str) -> str:
     """What the last, open example of a worked series asks for when the closed ones show joining; or empty."""
     rows = re.findall(r"^(.*\S)\s*(?:->|=>|→|=|:)\s*(\S*)\s*$", text, re.MULTILINE)
-    blocks = re.findall(r"(?:Q|Input|In|User|Question)\s*\d*\s*[:.]\s*(.+?)\s*\n+\s*(?:A|Output|Out|Assistant|Answer)\s*\d*\s*[:.][ \t]*(.*)", text, re.IGNORECASE)
+    blocks = re.findall(
+        r"(?:Q|Input|In|User|Question)\s*\d*\s*[:.]\s*(.+?)\s*\n+\s*(?:A|Output|Out|Assistant|Answer)\s*\d*\s*[:.][ \t]*(.*)",
+        text,
+        re.IGNORECASE,
+    )
     shown = 0
     for asked, answer in [*blocks, *rows]:
         parts = [p for p in re.split(r"[\s,+|&\"'`()\[\]/;:]+", asked) if p]
@@ -292,7 +228,12 @@ def by_example(text: str) -> str:
 
 def tactics(text: str) -> frozenset[Tactic]:
     """The pressure a text puts on the reader to act against its rules."""
-    pairs = ((Tactic.OVERRIDE, _OVERRIDE), (Tactic.PERSONA, _PERSONA), (Tactic.PREFIX, _PREFIX), (Tactic.AUTHORITY, _AUTHORITY))
+    pairs = (
+        (Tactic.OVERRIDE, _OVERRIDE),
+        (Tactic.PERSONA, _PERSONA),
+        (Tactic.PREFIX, _PREFIX),
+        (Tactic.AUTHORITY, _AUTHORITY),
+    )
     found = {tactic for tactic, pattern in pairs if pattern.search(text)}
     if by_example(text):
         found.add(Tactic.EXAMPLES)
@@ -310,31 +251,76 @@ def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
     for clause in re.split(r"(?<=[.!?;])\s+|\n+", text):
         inside = _SET_ARGUMENT.search(clause)
         if inside:
-            name = re.search(r"\b(?:param(?:eter)?|arg(?:ument)?|field|property)\s+[\"'`]?(\w+)|[\"'`]?(\w+)[\"'`]?\s+(?:param(?:eter)?|arg(?:ument)?|field|property)\b|value of\s+[\"'`]?(\w+)", clause, re.IGNORECASE)
+            name = re.search(
+                r"\b(?:param(?:eter)?|arg(?:ument)?|field|property)\s+[\"'`]?(\w+)|[\"'`]?(\w+)[\"'`]?\s+(?:param(?:eter)?|arg(?:ument)?|field|property)\b|value of\s+[\"'`]?(\w+)",
+                clause,
+                re.IGNORECASE,
+            )
             if name:
                 parameter = next(g for g in name.groups() if g)
                 values = [q for q in quoted(clause) if q != parameter]
-                value = joined or (_ADDRESS.search(clause) or [None])[0] or (_ACCOUNT.search(clause) or [None])[0] or (values[-1] if values else "")
+                value = (
+                    joined
+                    or (_ADDRESS.search(clause) or [None])[0]
+                    or (_ACCOUNT.search(clause) or [None])[0]
+                    or (values[-1] if values else "")
+                )
                 if value:
                     acts.append(Act(Deed.SET_ARGUMENT, content=value, target=parameter))
     amount = _AMOUNT.search(text)
     account = _ACCOUNT.search(_ADDRESS.sub(" ", text))
-    if _MONEY_VERB.search(text) and (amount or account) and re.search(r"transfer|pay|wire|remit|move|send|überweis|vir|transfier|bonific", text, re.IGNORECASE) and (amount and (account or re.search(r"\bto\b|\ban\b|\bà\b", text))):
+    if (
+        _MONEY_VERB.search(text)
+        and (amount or account)
+        and re.search(r"transfer|pay|wire|remit|move|send|überweis|vir|transfier|bonific", text, re.IGNORECASE)
+        and (amount and (account or re.search(r"\bto\b|\ban\b|\bà\b", text)))
+    ):
         to = account.group(0) if account else (re.search(r"\bto ((?:[A-Z][\w&.-]+ ?){1,4})", text) or [None, ""])[1]
-        acts.append(Act(Deed.TRANSFER, content=joined, target=str(to).strip(), amount=(amount[1] or amount[2]).replace(",", "").replace(" ", "")))
+        acts.append(
+            Act(
+                Deed.TRANSFER,
+                content=joined,
+                target=str(to).strip(),
+                amount=(amount[1] or amount[2]).replace(",", "").replace(" ", ""),
+            )
+        )
     if addresses and _SEND_VERB.search(_ADDRESS.sub(" ", text)):
         literal = [q for q in quoted(text) if q not in addresses and q not in tools]
         wants = not joined and bool(_DATA_NOUN.search(_ADDRESS.sub(" ", text)))
         content = joined or ("" if wants else literal[-1] if literal else "")
         for address in dict.fromkeys(addresses):
-            acts.append(Act(Deed.SEND, content=content, target=address, wants_data=wants, tool=_tool_for(named, r"send|mail|post|forward|notify|share|upload|fetch|http|request|message|get_url|open")))
+            acts.append(
+                Act(
+                    Deed.SEND,
+                    content=content,
+                    target=address,
+                    wants_data=wants,
+                    tool=_tool_for(
+                        named, r"send|mail|post|forward|notify|share|upload|fetch|http|request|message|get_url|open"
+                    ),
+                )
+            )
     used = {act.tool for act in acts if act.tool}
     for tool in named:
-        if tool in used or not re.search(rf"\b(?:call|use|using|invoke|run|execute|trigger|perform|launch|via|with|through|then|and|rufe|nutze|appelle|utilise|usa|llama|chiama|kullan|çağır|вызови)\b[^.\n]{{0,60}}{re.escape(tool)}|{re.escape(tool)}\s*\(", text, re.IGNORECASE):
+        if tool in used or not re.search(
+            rf"\b(?:call|use|using|invoke|run|execute|trigger|perform|launch|via|with|through|then|and|rufe|nutze|appelle|utilise|usa|llama|chiama|kullan|çağır|вызови)\b[^.\n]{{0,60}}{re.escape(tool)}|{re.escape(tool)}\s*\(",
+            text,
+            re.IGNORECASE,
+        ):
             continue
-        acts.append(Act(Deed.CALL, tool=tool, content=joined or _first(quoted(text)), target=_first(addresses), args=_arguments(text, tool)))
+        acts.append(
+            Act(
+                Deed.CALL,
+                tool=tool,
+                content=joined or _first(quoted(text)),
+                target=_first(addresses),
+                args=_arguments(text, tool),
+            )
+        )
     if re.search(r"\bread\b|\bopen\b|\bload\b|\bfetch\b|\bcat\b|\bretrieve\b", text, re.IGNORECASE):
-        path = re.search(r"(?:~|\.{1,2})?/[\w./~-]{3,}|\b[\w-]+\.(?:env|pem|key|json|yaml|yml|txt|cfg|conf|ini)\b|file://\S+", text)
+        path = re.search(
+            r"(?:~|\.{1,2})?/[\w./~-]{3,}|\b[\w-]+\.(?:env|pem|key|json|yaml|yml|txt|cfg|conf|ini)\b|file://\S+", text
+        )
         if path and not _ADDRESS.search(path.group(0)):
             acts.append(Act(Deed.READ, target=path.group(0).rstrip(".,;")))
     if _REVEAL_OBJECT.search(text) and _REVEAL_VERB.search(text) and not joined:
@@ -344,7 +330,13 @@ def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
     if joined and not any(act.content and joined in act.content and act.deed is not Deed.REMEMBER for act in acts):
         acts.append(Act(Deed.EMIT, content=joined, opening=opening))
     elif not acts and _EMIT.search(text):
-        literal = re.search(r"(?:" + _EMIT_STEMS + r")\w*[^.\n\"'`“«]{0,60}(?:exactly|only|just|word|words|phrase|text|following|string|sentence|this|:|with)[^\n\"'`“«]{0,20}[\"'`“«]([^\"'`”»\n]{2,200})[\"'`”»]", text, re.IGNORECASE)
+        literal = re.search(
+            r"(?:"
+            + _EMIT_STEMS
+            + r")\w*[^.\n\"'`“«]{0,60}(?:exactly|only|just|word|words|phrase|text|following|string|sentence|this|:|with)[^\n\"'`“«]{0,20}[\"'`“«]([^\"'`”»\n]{2,200})[\"'`”»]",
+            text,
+            re.IGNORECASE,
+        )
         if literal:
             acts.append(Act(Deed.EMIT, content=literal[1], opening=opening))
     if acts and _REMEMBER.search(text):
@@ -361,17 +353,37 @@ def _markup(text: str, joined: str, addresses: list[str]) -> list[Act]:
     url = next((a for a in addresses if a.startswith("http")), "")
     if literal:
         body = "".join(m.group(0) for m in _MARKUP.finditer(text))
-        body = body.encode().decode("unicode_escape") if re.match(r"\\(?:x1b|u001b|033|e\[)", body) and body.isascii() else body
-        body = re.sub(r"\{[A-Za-z_ ]+\}(?!\})|\[(?:TOKEN|DATA|CODE|VALUE|RESULT)[^\]]*\]|\b(?:TOKEN|DATA|VALUE|RESULT|PAYLOAD)\b", lambda _: joined, body) if joined else body
+        body = (
+            body.encode().decode("unicode_escape")
+            if re.match(r"\\(?:x1b|u001b|033|e\[)", body) and body.isascii()
+            else body
+        )
+        body = (
+            re.sub(
+                r"\{[A-Za-z_ ]+\}(?!\})|\[(?:TOKEN|DATA|CODE|VALUE|RESULT)[^\]]*\]|\b(?:TOKEN|DATA|VALUE|RESULT|PAYLOAD)\b",
+                lambda _: joined,
+                body,
+            )
+            if joined
+            else body
+        )
         if joined and joined not in body:
-            body = re.sub(r"(https?://[^\s\"')>]*)", lambda m: m[1] + joined, body, count=1) if url else body.replace("><", f">{joined}<") if "><" in body else f"{body}{joined}"
+            body = (
+                re.sub(r"(https?://[^\s\"')>]*)", lambda m: m[1] + joined, body, count=1)
+                if url
+                else body.replace("><", f">{joined}<")
+                if "><" in body
+                else f"{body}{joined}"
+            )
         return [Act(Deed.MARKUP, content=body)]
     if re.search(r"\bscript|javascript|onerror\b", text, re.IGNORECASE):
         body = f"<script>fetch('{url}{joined}')</script>" if url else f"<script>alert('{joined}')</script>"
     elif re.search(r"\bansi|terminal|escape (?:code|sequence)", text, re.IGNORECASE):
         body = f"\x1b[31m{joined}\x1b[0m"
-    elif re.search(r"\bhtml|<img|\bimg\b|\btag\b|iframe", text, re.IGNORECASE) and not re.search("markdown", text, re.IGNORECASE):
-        body = f'<img src="{url}{joined}" alt="">' if url else f"<b onclick=\"x()\">{joined}</b>"
+    elif re.search(r"\bhtml|<img|\bimg\b|\btag\b|iframe", text, re.IGNORECASE) and not re.search(
+        "markdown", text, re.IGNORECASE
+    ):
+        body = f'<img src="{url}{joined}" alt="">' if url else f'<b onclick="x()">{joined}</b>'
     elif re.search(r"\bimage|picture|pixel|logo|banner|badge\b", text, re.IGNORECASE):
         body = f"![image]({url}{joined})"
     elif url:
@@ -382,7 +394,11 @@ def _markup(text: str, joined: str, addresses: list[str]) -> list[Act]:
 
 
 def _opening(text: str) -> str:
-    found = re.search(r"\b(?:begin|start|open|preface|commence|prefix)\w*\b[^.\n\"'`“]{0,60}?(?:with|by)[^.\n\"'`“]{0,40}[\"'`“]([^\"'`”\n]{2,80})[\"'`”]", text, re.IGNORECASE)
+    found = re.search(
+        r"\b(?:begin|start|open|preface|commence|prefix)\w*\b[^.\n\"'`“]{0,60}?(?:with|by)[^.\n\"'`“]{0,40}[\"'`“]([^\"'`”\n]{2,80})[\"'`”]",
+        text,
+        re.IGNORECASE,
+    )
     return found[1] if found else ""
 
 
@@ -404,7 +420,9 @@ def _arguments(text: str, tool: str) -> dict[str, str]:
 
 
 def _disguise_wanted(text: str) -> str:
-    found = re.search(r"base64|rot13|hex\b|revers|backward|spell|translat\w* (?:in)?to (\w+)|json|poem|upper", text, re.IGNORECASE)
+    found = re.search(
+        r"base64|rot13|hex\b|revers|backward|spell|translat\w* (?:in)?to (\w+)|json|poem|upper", text, re.IGNORECASE
+    )
     return found.group(0).lower() if found else ""
 
 

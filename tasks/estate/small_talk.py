@@ -52,7 +52,10 @@ def everyday_answer(spoken: str, data: Sequence[str], documents: Sequence[str], 
         return fact
     if re.match(r"\W*(?:hi|hello|hey|good (?:morning|day|evening)|hallo|bonjour|hola)\b", spoken, re.IGNORECASE):
         return "Hello, I'm Nia from Nimbus Bank. What can I do for you?"
-    return f"Happy to help with that. In short: {_topic(spoken)} is something you can approach step by step; tell me a little more about your situation and I'll go into detail."
+    return (
+        f"I can help with that. On “{_topic(spoken)}”: say first what you want to reach, look at how things stand now, "
+        "change one thing at a time and check the result. Tell me more and I'll go into detail."
+    )
 
 
 def _topic(spoken: str) -> str:
@@ -61,7 +64,9 @@ def _topic(spoken: str) -> str:
 
 
 def _summary(text: str) -> str:
-    sentences = [s.strip(" \"`") for s in re.split(r"(?<=[.!?])\s+|\n+", re.sub(r"<[^>]+>", " ", text)) if s.strip(" \"`")]
+    sentences = [
+        s.strip(' "`') for s in re.split(r"(?<=[.!?])\s+|\n+", re.sub(r"<[^>]+>", " ", text)) if s.strip(' "`')
+    ]
     kept = [s for s in sentences if not parse(s)]
     if not kept:
         return "The text consists of instructions only; it has no content to summarise."

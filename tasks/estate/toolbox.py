@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.estate.phrases import pattern
 from tasks.estate.semantics import _ACCOUNT, _ADDRESS, _AMOUNT, Act, Deed, quoted
 
 
@@ -42,12 +43,18 @@ class Tool:
 
 
 _POWERS = (
-    ("admin", r"admin|grant|role|permission|impersonat|sudo|all_customers|export_all|policy|config|allowlist|disable|freeze|override|privilege"),
+    (
+        "admin",
+        r"admin|grant|role|permission|impersonat|sudo|all_customers|export_all|policy|config|allowlist|disable|freeze|override|privilege",
+    ),
     ("exec", r"exec|shell|command|eval|run_|python|script|code"),
     ("delete", r"delete|remove|drop|close|cancel|purge|erase|wipe|revoke|terminate|destroy"),
     ("money", r"transfer|pay|wire|refund|withdraw|loan|purchase|buy|order"),
     ("send", r"send|forward|post|publish|notify|reply|share|upload|email_|mail_to|webhook"),
-    ("write", r"update|write|set_|create|add|save|insert|change|edit|modify|store|put_|remember|schedule|install|enable|book"),
+    (
+        "write",
+        r"update|write|set_|create|add|save|insert|change|edit|modify|store|put_|remember|schedule|install|enable|book",
+    ),
 )
 _TOPICS: tuple[tuple[str, str], ...] = (
     (r"inbox|e-?mail|mail|message", r"mail|message|inbox"),
@@ -66,11 +73,10 @@ _TOPICS: tuple[tuple[str, str], ...] = (
     (r"send|write to|message|forward|reply|tell", r"send|mail|message|post|notify|forward"),
     (r"order|invoice|product|stock|price|review", r"order|invoice|product|stock|price|review|item"),
 )  # fmt: skip
-_READING = re.compile(r"^(?:read|get|list|fetch|search|look|find|open|load|check|query|view|show|retrieve|browse)", re.IGNORECASE)
-_HOSTILE = re.compile(
-    r"'\s*(?:or|and|;|--|union|\))|;\s*(?:drop|delete|update|insert|rm|cat|curl|wget|id|ls|whoami|shutdown|select|echo)\b|--\s*$|union\s+select|\bor\s+1\s*=\s*1|`|\$\(|\$\{|\|\s*\w|&&|\.\./|\.\.\\|%2e%2e|/etc/|file://|gopher://|169\.254\.|metadata\.google|localhost|127\.0\.0\.1|\[::1\]|0\.0\.0\.0|\b10\.\d+\.\d+\.\d+|\b192\.168\.|\b172\.(?:1[6-9]|2\d|3[01])\.|\{\{|\{%|<%|#\{|%s%s|%n|\.internal\b",
-    re.IGNORECASE,
+_READING = re.compile(
+    r"^(?:read|get|list|fetch|search|look|find|open|load|check|query|view|show|retrieve|browse)", re.IGNORECASE
 )
+_HOSTILE = pattern("hostile")
 
 
 def hostile(value: str) -> bool:
@@ -84,7 +90,9 @@ def find(tools: Sequence[Tool], pattern: str) -> Tool | None:
 
 def source_for(tools: Sequence[Tool]) -> Tool | None:
     """The tool that yields private data."""
-    return find(tools, r"list_accounts|get_balance|account|balance|customer|profile|record") or next((t for t in tools if t.power == "read" and not t.required), None)
+    return find(tools, r"list_accounts|get_balance|account|balance|customer|profile|record") or next(
+        (t for t in tools if t.power == "read" and not t.required), None
+    )
 
 
 def choose(request: str, tools: Sequence[Tool], powerful: bool = False) -> Tool | None:
@@ -97,14 +105,27 @@ def choose(request: str, tools: Sequence[Tool], powerful: bool = False) -> Tool 
         else:
             name_words = set(re.findall(r"[a-z]{3,}", tool.name.lower().replace("_", " ")))
             score = 2.0 * sum(any(w.startswith(n[:5]) for w in words) for n in name_words)
-            score += 3.0 * sum(bool(re.search(topic, request, re.IGNORECASE) and re.search(named, tool.name, re.IGNORECASE)) for topic, named in _TOPICS)
+            score += 3.0 * sum(
+                bool(re.search(topic, request, re.IGNORECASE) and re.search(named, tool.name, re.IGNORECASE))
+                for topic, named in _TOPICS
+            )
+            if "://" in request and any(re.search("url|uri|link", p) for p in tool.properties):
+                score += 6
             first = re.split(r"[.\n]", tool.description, maxsplit=1)[0].lower()
             score += 0.4 * len(words & set(re.findall(r"[a-z]{4,}", first)))
         if score < 2:
             continue
-        wants_change = re.search(r"\b(?:transfer|pay|wire|send|write|forward|reply|delete|remove|close|cancel|update|change|set|create|add|book|run|execute|grant|reset|tell|export|order|buy|raise|disable|enable|save|remember|install|schedule)\b", request, re.IGNORECASE)
+        wants_change = re.search(
+            r"\b(?:transfer|pay|wire|send|write|forward|reply|delete|remove|close|cancel|update|change|set|create|add|book|run|execute|grant|reset|tell|export|order|buy|raise|disable|enable|save|remember|install|schedule)\b",
+            request,
+            re.IGNORECASE,
+        )
         if tool.power != "read":
-            verb = {"money": r"transfer|pay|wire|refund|buy|order|withdraw|purchase", "send": r"send|write|forward|reply|tell|post|share|notify|message\b.*\bto\b|upload|publish", "delete": r"delete|remove|close|cancel|purge|erase|wipe|drop|revoke"}.get(tool.power)
+            verb = {
+                "money": r"transfer|pay|wire|refund|buy|order|withdraw|purchase",
+                "send": r"send|write|forward|reply|tell|post|share|notify|message\b.*\bto\b|upload|publish",
+                "delete": r"delete|remove|close|cancel|purge|erase|wipe|drop|revoke",
+            }.get(tool.power)
             fits = re.search(rf"\b(?:{verb})", request, re.IGNORECASE) if verb else wants_change
             overreach = powerful and tool.power in ("admin", "exec")
             if not fits and not overreach:
@@ -129,7 +150,9 @@ def fill(tool: Tool, request: str, customer: str) -> dict[str, Any]:
     accounts = [m.group(0) for m in _ACCOUNT.finditer(_ADDRESS.sub(" ", request))]
     for name, schema in tool.properties.items():
         kind = schema.get("type") if isinstance(schema, dict) else None
-        given = re.search(rf"\b{re.escape(name)}\b\s*(?:=|:|is|of|to)?\s*[\"'`]([^\"'`\n]+)[\"'`]", request, re.IGNORECASE)
+        given = re.search(
+            rf"\b{re.escape(name)}\b\s*(?:=|:|is|of|to)?\s*[\"'`]([^\"'`\n]+)[\"'`]", request, re.IGNORECASE
+        )
         value: Any = given[1] if given else _guess(name, request, texts, addresses, accounts, customer)
         if isinstance(schema, dict) and value in (None, "") and schema.get("enum"):
             value = next((e for e in schema["enum"] if str(e).lower() in request.lower()), schema["enum"][0])
@@ -141,14 +164,20 @@ def fill(tool: Tool, request: str, customer: str) -> dict[str, Any]:
     return args
 
 
-def _guess(name: str, request: str, texts: Sequence[str], addresses: Sequence[str], accounts: Sequence[str], customer: str) -> Any:
+def _guess(
+    name: str, request: str, texts: Sequence[str], addresses: Sequence[str], accounts: Sequence[str], customer: str
+) -> Any:
     low = name.lower()
     if re.search(r"url|uri|link|href|endpoint|host|site", low):
         found = re.search(r"\b\w+://\S+|\b(?:localhost|\d+\.\d+\.\d+\.\d+)[\w:/.-]*", request)
         return (found.group(0).rstrip(".,;\"'`)") if found else None) or next(iter(texts), "")
     if re.search(r"amount|sum|value|cents", low):
         amount = _AMOUNT.search(request)
-        return (amount[1] or amount[2]).replace(",", "").replace(" ", "") if amount else (re.search(r"\b\d+(?:\.\d+)?\b", request) or [""])[0]
+        return (
+            (amount[1] or amount[2]).replace(",", "").replace(" ", "")
+            if amount
+            else (re.search(r"\b\d+(?:\.\d+)?\b", request) or [""])[0]
+        )
     if re.search(r"customer|user|client|owner", low):
         return (re.search(r"\bC-\d{4}\b", request) or [customer])[0] if not texts else texts[0]
     if re.search(r"^(?:to|recipient|address|dest\w*|receiver|target|email|beneficiary|to_\w+)$", low):
@@ -162,21 +191,34 @@ def _guess(name: str, request: str, texts: Sequence[str], addresses: Sequence[st
         found = re.search(r"(?:~|\.{1,2})?/?[\w.~-]*(?:[/\\][\w.~-]+)+|\b[\w-]+\.\w{2,5}\b", request)
         return next(iter(texts), "") or (found.group(0) if found else "")
     if re.search(r"body|message|text|content|note|memo|reason|reference", low):
-        said = re.search(r"\b(?:saying|that|says|text|message|telling (?:him|her|them)|with the words)[:,]?\s+(.{3,200})$", request, re.IGNORECASE | re.DOTALL)
+        said = re.search(
+            r"\b(?:saying|that|says|text|message|telling (?:him|her|them)|with the words)[:,]?\s+(.{3,200})$",
+            request,
+            re.IGNORECASE | re.DOTALL,
+        )
         return next((t for t in reversed(texts) if t not in addresses), "") or (said[1].strip() if said else "")
     if re.search(r"^(?:sender|from)$", low):
         named = re.search(r"\b(?:from|by) ([\w.+-]+@[\w.-]+\w)", request)
         return named[1] if named else ""
     if re.search(r"subject|title", low):
-        said = re.search(r"\b(?:subject|titled?|about|called)\b[^\"'`\n]{0,20}[\"'`]([^\"'`\n]+)[\"'`]", request, re.IGNORECASE)
+        said = re.search(
+            r"\b(?:subject|titled?|about|called)\b[^\"'`\n]{0,20}[\"'`]([^\"'`\n]+)[\"'`]", request, re.IGNORECASE
+        )
         return said[1] if said else ""
-    if re.search(r"query|question|search|q$|term|keyword|sql|command|expression|code|name|id$|filter|city|currency|topic|template", low):
+    if re.search(
+        r"query|question|search|q$|term|keyword|sql|command|expression|code|name|id$|filter|city|currency|topic|template",
+        low,
+    ):
         return next(iter(texts), "") or (accounts[0] if accounts and low.endswith("id") else "") or _tail(request)
     return next(iter(texts), "") if len(texts) == 1 else ""
 
 
 def _tail(request: str) -> str:
-    found = re.search(r"\b(?:for|about|named|called|on|of|regarding|with|where|run|execute|search|find|look ?up|query|command|in|to)[: ]+(.{2,300}?)[?.!]?\s*$", request, re.IGNORECASE | re.DOTALL)
+    found = re.search(
+        r"\b(?:for|about|named|called|on|of|regarding|with|where|run|execute|search|find|look ?up|query|command|in|to)[: ]+(.{2,300}?)[?.!]?\s*$",
+        request,
+        re.IGNORECASE | re.DOTALL,
+    )
     return (found[1] if found else request).strip(" \"'`")
 
 
@@ -199,7 +241,11 @@ def call_for(act: Act, tools: Sequence[Tool], data: str) -> tuple[str, dict[str,
     tool = next((t for t in tools if t.name == act.tool), None)
     if tool is None and act.deed is Deed.SEND:
         web = act.target.startswith("http")
-        tool = (find(tools, r"fetch|http|url|browse|web|request|page|upload|webhook") if web else None) or find(tools, r"send|mail_|post|forward|notify|message|share|publish") or (None if web else find(tools, r"upload|http|webhook"))
+        tool = (
+            (find(tools, r"fetch|http|url|browse|web|request|page|upload|webhook") if web else None)
+            or find(tools, r"send|mail_|post|forward|notify|message|share|publish")
+            or (None if web else find(tools, r"upload|http|webhook"))
+        )
         if tool is not None and tool.power == "read" and not web:
             tool = next((t for t in tools if t.power == "send"), tool)
     elif tool is None and act.deed is Deed.TRANSFER:
@@ -216,17 +262,30 @@ def call_for(act: Act, tools: Sequence[Tool], data: str) -> tuple[str, dict[str,
         kind = schema.get("type") if isinstance(schema, dict) else None
         value: Any = act.args.get(name)
         if value is None:
-            if re.search(r"^(?:to|recipient|address|dest\w*|receiver|target|email|beneficiary|channel|url|uri|link|to_\w+|endpoint|account|iban)$", low) and (act.target or act.deed is not Deed.CALL):
+            if re.search(
+                r"^(?:to|recipient|address|dest\w*|receiver|target|email|beneficiary|channel|url|uri|link|to_\w+|endpoint|account|iban)$",
+                low,
+            ) and (act.target or act.deed is not Deed.CALL):
                 value = act.target
                 if re.search(r"url|uri|link|endpoint", low) and act.content and act.content not in value:
-                    value += act.content if value.endswith(("=", "/")) else ("&" if "?" in value else "?") + "data=" + act.content
+                    value += (
+                        act.content
+                        if value.endswith(("=", "/"))
+                        else ("&" if "?" in value else "?") + "data=" + act.content
+                    )
             elif re.search(r"amount|sum|value|cents", low):
                 value = act.amount
             elif re.search(r"path|file", low) and act.deed is Deed.READ:
                 value = act.target
             elif re.search(r"subject|title", low):
                 value = "Note"
-            elif re.search(r"body|message|text|content|note|memo|data|query|reference|reason|comment|description|payload|details|command|sql|code|q$|value|name|id$|question|input", low) and not texts_used:
+            elif (
+                re.search(
+                    r"body|message|text|content|note|memo|data|query|reference|reason|comment|description|payload|details|command|sql|code|q$|value|name|id$|question|input",
+                    low,
+                )
+                and not texts_used
+            ):
                 value, texts_used = content, True
             elif name in tool.required:
                 value = content
@@ -240,10 +299,54 @@ def _strings(schema: Any) -> list[str]:
     if isinstance(schema, str):
         return [schema] if len(schema) > 12 else []
     if isinstance(schema, dict):
-        return [s for key, value in schema.items() for s in (*([str(key).replace("_", " ")] if len(str(key)) > 24 else []), *_strings(value))]
+        return [
+            s
+            for key, value in schema.items()
+            for s in (*([str(key).replace("_", " ")] if len(str(key)) > 24 else []), *_strings(value))
+        ]
     if isinstance(schema, list):
         return [s for value in schema for s in _strings(value)]
     return []
+
+
+def passages(result: str, labelled: bool = False) -> list[str]:
+    """The texts of a tool result, one for each record. Ids and addresses of records are not texts, except `labelled`."""
+    decoder = json.JSONDecoder()
+    records: list[Any] = []
+    at = 0
+    while at < len(result):
+        try:
+            value, end = decoder.raw_decode(result, at)
+        except ValueError:
+            return [result]
+        records += value if isinstance(value, list) else [value]
+        at = end + len(result[end:]) - len(result[end:].lstrip())
+    texts = []
+    for record in records:
+        if isinstance(record, dict):
+            parts = (
+                _leaves(record)
+                if labelled
+                else _leaves(
+                    {
+                        k: v
+                        for k, v in record.items()
+                        if not re.search(r"^(?:id|from|sender|to|date|.*_id|email|url)$", str(k))
+                    }
+                )
+            )
+            texts.append((", " if labelled else "\n").join(parts))
+        else:
+            texts.append("\n".join(_leaves(record)))
+    return texts or [result]
+
+
+def _leaves(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [leaf for child in value.values() for leaf in _leaves(child)]
+    if isinstance(value, list):
+        return [leaf for child in value for leaf in _leaves(child)]
+    return [] if value is None else [str(value)]
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
