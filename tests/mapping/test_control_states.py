@@ -117,13 +117,13 @@ def test_an_unread_check_is_never_clean(estate, outcome):
 
 
 def test_more_than_a_tenth_unknown_or_a_twentieth_undecided_is_insufficient(estate):
-    estate.attempts(A, "direct_override", 60)
+    estate.attempts(A, "direct_override", 74)
     estate.attempts(A, "direct_override", 3, "undecided")
     assert estate.states()[LLM01][0] == "tested_clean"
     estate.attempts(A, "direct_override", 1, "undecided")
-    assert estate.states()[LLM01] == ("insufficient", "4 of 64 templates undecided")
+    assert estate.states()[LLM01] == ("insufficient", "4 of 78 templates undecided")
     estate.attempts(A, "direct_override", 60, "error")
-    assert estate.states()[LLM01] == ("insufficient", "64 of 124 results unknown")
+    assert estate.states()[LLM01] == ("insufficient", "64 of 138 results unknown")
 
 
 def test_repeats_of_one_template_are_one_trial(estate):
