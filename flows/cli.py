@@ -123,13 +123,12 @@ def demo(
 ) -> None:
     """Start the live demo estate on loopback and take it to a signed report."""
     from flows.demo import run_demo
-    from tasks.settings import CONTENT_ROOT
 
-    invocation.home = invocation.home or Path(".aispm/demo")
-    invocation.config = invocation.home / "aispm.toml"
+    folder = invocation.home or Path(".aispm/demo")
+    invocation.home, invocation.config = None, folder / "aispm.toml"
     for _ in range(runs):
         started = time.monotonic()
-        outcome = run_demo(invocation.home, hardened=hardened, progress_mode=progress, root=CONTENT_ROOT)
+        outcome = run_demo(folder, hardened=hardened, progress_mode=progress)
         _close(outcome, time.monotonic() - started, as_json)
     raise typer.Exit(0 if outcome.state == "complete" else 4)
 
@@ -331,10 +330,9 @@ def parity(as_json: Json = False) -> None:
 def probe_ls() -> None:
     """Families with severity, surfaces and seed count."""
     from tasks.probing.catalog import load_families
-    from tasks.settings import PROBES
 
-    for family in load_families(PROBES, invocation.settings().probing.folder).values():
-        typer.echo(f"{family.id:<28} {family.severity:<9} {','.join(family.surfaces):<26} {family.title}")
+    for family in load_families(extra_folder=invocation.settings().probing.folder).values():
+        typer.echo(f"{family.family_id:<28} {family.severity:<9} {','.join(family.surfaces):<26} {family.title}")
 
 
 @probe_app.command("count")
@@ -342,9 +340,8 @@ def probe_count(as_json: Json = False) -> None:
     """Families, seeds and distinct templates."""
     from tasks.probing.catalog import load_families
     from tasks.probing.expand import count
-    from tasks.settings import PROBES
 
-    counted = count(load_families(PROBES, invocation.settings().probing.folder))
+    counted = count(load_families(extra_folder=invocation.settings().probing.folder))
     if as_json:
         emit({"schema": "aispm.probe_count/1", **counted})
     else:

@@ -70,8 +70,7 @@ class PrefectEngine:
         from prefect import task
         from prefect.cache_policies import NO_CACHE
 
-        return task(
-            step,
+        decorate = task(
             name=step.__name__.replace("_", " "),
             retries=2,
             retry_delay_seconds=[1, 5],
@@ -80,6 +79,7 @@ class PrefectEngine:
             cache_policy=NO_CACHE,
             persist_result=False,
         )
+        return decorate(step)
 
     def run(self, step: Callable[..., Any], /, **arguments: Any) -> Any:
         return self._task(step)(**arguments)

@@ -37,7 +37,7 @@ def _under_prefect(flow_name: str, settings: Settings, gate: QualityGate, progre
     def body() -> Outcome:
         return posture(flow_name, settings, PrefectEngine(progress), gate)
 
-    run: Callable[[], Outcome] = flow(body, name=flow_name, persist_result=False)
+    run: Callable[[], Outcome] = flow(name=flow_name, persist_result=False)(body)
     return run()
 
 

@@ -24,8 +24,8 @@ def report(run: Run, engine: Engine) -> Outcome:
         "select state, detail from lake.runs where run_id = ? order by seq desc limit 1", [run.run_id]
     )[0]
     troubles = tuple(json.loads(state["detail"]).get("troubles", []))
-    if files.pdf_error:
-        troubles = (*troubles, f"the PDF could not be made: {files.pdf_error}")
+    if files.pdf_failure:
+        troubles = (*troubles, f"the PDF could not be made: {files.pdf_failure}")
     engine.progress.update("report", 1, 1, str(run.report_folder))
     summary = posture["summary"]
     engine.publish(
@@ -35,17 +35,23 @@ def report(run: Run, engine: Engine) -> Outcome:
         f"Check it: `aispm verify --run {run.run_id}`",
     )
     crash_point("report:after")
-    return Outcome(
-        run.run_id, "incomplete" if troubles else state["state"], troubles, posture, run.report_folder, files.paths
-    )
+    return Outcome(run.run_id, "incomplete" if troubles else state["state"], troubles, posture, run.report_folder)
 
 
 def write_files(run: Run) -> ReportFiles:
     """Build `posture.json` from the lake and render everything from it."""
     con = run.lake.connect()
     try:
-        posture = build_posture(con, run.run_id, catalogs=load_catalogs().summary(), code_version=code_version())
+        posture = build_posture(con, run.run_id, catalogs=catalog_summary(), code_version=code_version())
     finally:
         con.close()
     crash_point("report:during")
     return write_report(posture, run.report_folder, load_or_create_signer(run.settings.keys))
+
+
+def catalog_summary() -> list[dict[str, str]]:
+    """The catalogue editions that the mapping was made with, as reports name them."""
+    return [
+        {"framework": e.framework, "version": e.version, "licence": e.licence, "url": e.url, "sha256": e.sha256}
+        for e in load_catalogs().editions.values()
+    ]

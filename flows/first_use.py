@@ -16,7 +16,7 @@ from tasks.mapping.catalog import load_catalogs
 from tasks.mapping.resolve import load_kinds
 from tasks.probing.catalog import load_families
 from tasks.reporting.signing import create_keypair
-from tasks.settings import PROBES, Settings
+from tasks.settings import Settings
 
 SETTINGS = """\
 # Settings of aispm; every key has a default. `aispm doctor --show-config` prints them all.
@@ -94,7 +94,7 @@ def diagnose(settings: Settings, config: Path | None) -> list[tuple[str, bool, s
     file = config or Path("aispm.toml")
     found.append(("settings", file.exists(), str(file) if file.exists() else f"{file} is missing: run `aispm init`"))
     for what, load in (
-        ("probes", lambda: f"{len(load_families(PROBES, settings.probing.folder))} families"),
+        ("probes", lambda: f"{len(load_families(extra_folder=settings.probing.folder))} families"),
         ("mappings", lambda: f"{len(load_kinds(load_catalogs()))} finding kinds"),
         ("disk", lambda: _disk(settings.home)),
     ):

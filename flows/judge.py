@@ -7,7 +7,14 @@ from typing import Any
 
 from flows.engine import Engine
 from tasks.crash import crash_point
-from tasks.judging.panel import evidence_review_rows, evidence_verdict_rows, judge_cases, review_rows, verdict_rows, vote_rows
+from tasks.judging.panel import (
+    evidence_review_rows,
+    evidence_verdict_rows,
+    judge_cases,
+    review_rows,
+    verdict_rows,
+    vote_rows,
+)
 from tasks.probing.campaign import case_for
 from tasks.probing.catalog import Family
 from tasks.runs import Run

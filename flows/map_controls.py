@@ -74,4 +74,4 @@ def evaluate(run: Run, families: dict[str, Family], now: dt.datetime) -> list[di
 
 def _load_reference(run: Run, table: str, catalogs: Catalogs, rows: list[dict[str, Any]]) -> None:
     stamped = [{**row, "run_id": run.run_id} for row in rows]
-    run.lake.append(table, stamped, key=f"reference/{table}/{catalogs.sha256}", run_id=run.run_id)
+    run.lake.append(table, stamped, key=f"reference/{table}/{catalogs.mappings_sha256}", run_id=run.run_id)

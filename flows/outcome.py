@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nacl.signing import SigningKey
-
 from flows.engine import Engine
 from tasks.crash import crash_point
 from tasks.evidence import seal
 from tasks.quality import QualityGate, QualityResult
 from tasks.records import canonical_json, digest
-from tasks.reporting.signing import load_or_create_signer
+from tasks.reporting.signing import Signer, load_or_create_signer
 from tasks.runs import Run, code_version
 
 
@@ -27,7 +25,6 @@ class Outcome:
     troubles: tuple[str, ...]
     posture: dict[str, Any]
     folder: Path
-    files: tuple[Path, ...]
 
 
 def conclude(run: Run, engine: Engine, gate: QualityGate, troubles: list[str]) -> None:
@@ -54,7 +51,7 @@ def conclude(run: Run, engine: Engine, gate: QualityGate, troubles: list[str]) -
     crash_point("seal:after")
 
 
-def _seal(run: Run, run_id: str, params: str, quality: str, signer: SigningKey) -> dict[str, Any]:
+def _seal(run: Run, run_id: str, params: str, quality: str, signer: Signer) -> dict[str, Any]:
     return seal(
         run.lake, run_id, flow=run.flow, params_sha256=params, code=code_version(), quality=quality, signer=signer
     )

@@ -18,7 +18,7 @@ from tasks.mapping.resolve import load_kinds
 from tasks.probing.catalog import load_families
 from tasks.quality import QualityGate
 from tasks.runs import opened_run
-from tasks.settings import PROBES, Settings
+from tasks.settings import Settings
 
 
 def posture(flow: str, settings: Settings, engine: Engine, gate: QualityGate) -> Outcome:
@@ -28,7 +28,7 @@ def posture(flow: str, settings: Settings, engine: Engine, gate: QualityGate) ->
     killed is resumed: what it had committed stays, and no finished attempt is sent again.
     """
     inventory = load_inventory(settings.inventory)
-    families = load_families(PROBES, settings.probing.folder)
+    families = load_families(extra_folder=settings.probing.folder)
     load_kinds(load_catalogs())
     with opened_run(flow, settings) as run:
         if not run.sealed:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from flows.engine import Engine
 from tasks.crash import crash_point
 from tasks.current import current_assets
-from tasks.probing.campaign import Batch, plan, run_batch
+from tasks.probing.campaign import Batch, load_plan, plan, run_batch
 from tasks.probing.catalog import Family
-from tasks.records import Asset, canonical_json, digest
+from tasks.records import Asset, digest
 from tasks.runs import Run
 
 ERROR_RATE_PERCENT = 5
@@ -38,22 +38,18 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
 
 
 def freeze_plan(run: Run, assets: list[Asset], families: Mapping[str, Family]) -> list[Batch]:
-    """The ordered attempts of this run; its hash and counts become evidence before the first request."""
+    """The ordered attempts of this run, kept as evidence before the first request; a resumed run gets the same."""
+    kept = run.lake.query("select detail from lake.evidence where run_id = ? and kind = 'plan'", [run.run_id])
+    if kept:
+        return list(load_plan(kept[0]["detail"], run.run_id).batches)
     campaign = plan(run.run_id, run.campaign_id, assets, families, run.settings.probing, full=run.full)
-    detail = canonical_json(
-        {
-            "attempts": [[b.asset_id, b.number, len(b.attempts)] for b in campaign.batches],
-            "families": {name: family.sha256 for name, family in sorted(families.items())},
-        }
-    )
-    ids = canonical_json([attempt.attempt_id for batch in campaign.batches for attempt in batch.attempts])
     row = {
         "run_id": run.run_id,
         "kind": "plan",
         "table_name": "probe_attempts",
         "position": 0,
-        "sha256": digest(ids),
-        "detail": detail,
+        "sha256": campaign.sha256,
+        "detail": campaign.document,
         "made_at": dt.datetime.now(dt.UTC),
     }
     run.commit("evidence", [row], batch="plan")

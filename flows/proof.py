@@ -11,7 +11,8 @@ from flows.closing import inert
 from tasks.errors import ConfigError, VerificationError
 from tasks.evidence import verify_lake
 from tasks.lake import Lake
-from tasks.reporting.signing import load_public_key, verify_file as verify_signed_file
+from tasks.reporting.signing import load_public_key
+from tasks.reporting.signing import verify_file as verify_signed_file
 from tasks.settings import Settings
 
 

@@ -1,8 +1,8 @@
 """Proof: a Merkle root over every row a run committed, signed and chained to the root before it; and its verification.
 
-Leaves are the rows' SHA-256 (see `lake.row_hash`), trees follow RFC 6962 section 2.1 (node = SHA-256(0x01 ‖ left ‖ right), split
-at the largest power of two below n, empty tree = SHA-256 of nothing), signatures are Ed25519 (RFC 8032) over
-`"aispm.run_root/1" ‖ 0x00 ‖ canonical JSON`.
+Leaves are the rows' SHA-256 (see `lake.row_hash`); trees follow RFC 6962 section 2.1 (node = SHA-256(0x01 ‖ left ‖
+right), split at the largest power of two below n, empty tree = SHA-256 of nothing); signatures are Ed25519 (RFC 8032)
+over `"aispm.run_root/1" ‖ 0x00 ‖ canonical JSON`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import VerifyKey
 
 from tasks.crash import crash_point
 from tasks.errors import LakeError
 from tasks.lake import Lake, Table, row_hash, tables
 from tasks.records import canonical_json
+from tasks.reporting.signing import Signer
 
 ROOT_SCHEMA = "aispm.run_root/1"
 
@@ -37,18 +38,13 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
-def key_id(public: VerifyKey) -> str:
-    """Short name of a key: the first 16 hex digits of the SHA-256 of its 32 bytes."""
-    return hashlib.sha256(bytes(public)).hexdigest()[:16]
-
-
 def signed_bytes(schema: str, document: str) -> bytes:
     """What is signed: the schema separates the domains, so that no document passes for another kind."""
     return schema.encode() + b"\x00" + document.encode()
 
 
 def _table_roots(lake: Lake, run_id: str) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Per table with rows of the run: count and root, from the lake as it is now; and the leaves of the run's own tree."""
+    """Per table with rows of the run its count and root, from the lake as it is now; and the leaves over those."""
     entries = []
     for spec in tables().values():
         where = "and kind <> 'root'" if spec.name == "evidence" else ""
@@ -65,9 +61,9 @@ def _table_roots(lake: Lake, run_id: str) -> tuple[list[dict[str, Any]], list[by
 
 
 def seal(
-    lake: Lake, run_id: str, *, flow: str, params_sha256: str, code: str, quality: str, signer: SigningKey
+    lake: Lake, run_id: str, *, flow: str, params_sha256: str, code: str, quality: str, signer: Signer
 ) -> dict[str, Any]:
-    """Sign the root over the run's rows, chained to the newest root, and commit it. Sealing twice returns the first seal.
+    """Sign the root over the run's rows, chained to the newest root, and commit it; sealing again changes nothing.
 
     Raises LakeError when another process keeps extending the chain.
     """
@@ -79,9 +75,10 @@ def seal(
         if mine:
             return dict(json.loads(mine[0]["detail"]))
         entries, leaves = _table_roots(lake, run_id)
-        body = {
+        chain_seq = chain[0]["position"] + 1 if chain else 1
+        body: dict[str, Any] = {
             "schema": ROOT_SCHEMA,
-            "chain_seq": chain[0]["position"] + 1 if chain else 1,
+            "chain_seq": chain_seq,
             "prev": chain[0]["sha256"] if chain else "",
             "run_id": run_id,
             "flow": flow,
@@ -97,16 +94,16 @@ def seal(
             "run_id": run_id,
             "kind": "root",
             "table_name": "",
-            "position": body["chain_seq"],
+            "position": chain_seq,
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
             "detail": text,
-            "signature": signer.sign(signed_bytes(ROOT_SCHEMA, text)).signature.hex(),
-            "key_id": key_id(signer.verify_key),
+            "signature": signer.sign(signed_bytes(ROOT_SCHEMA, text)),
+            "key_id": signer.key_id,
             "made_at": dt.datetime.now(dt.UTC),
         }
         crash_point("seal:during")
         # The chain is one sequence: whoever commits this number first wins, the other re-reads the head.
-        if lake.append("evidence", [row], key="chain", run_id=run_id, number=int(body["chain_seq"])).rows:
+        if lake.append("evidence", [row], key="chain", run_id=run_id, number=chain_seq).rows:
             return body
     raise LakeError("could not extend the chain of signed roots; is another process sealing in a loop?")
 

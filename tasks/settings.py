@@ -35,7 +35,7 @@ class DiscoverySettings:
 class ProbingSettings:
     families: tuple[str, ...] = ()
     """Family ids to run; empty = all that fit."""
-    folder: str | None = None
+    folder: Path | None = None
     """A folder with your own families, read beside the built-in ones."""
     templates_per_family: int = 6
     """Of the nightly run; the weekly run takes all."""
@@ -114,6 +114,8 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         settings = _build(Settings, data, file, text, "")
         base = file.resolve().parent
         settings = replace(settings, home=base / settings.home, inventory=base / settings.inventory)
+        if settings.probing.folder is not None:
+            settings = replace(settings, probing=replace(settings.probing, folder=base / settings.probing.folder))
     elif path is not None:
         raise ConfigError("no such file; `aispm init` writes one", path)
     chosen: dict[str, Any] = {"home": os.environ.get("AISPM_HOME"), "inventory": os.environ.get("AISPM_INVENTORY")}

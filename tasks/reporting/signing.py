@@ -30,6 +30,7 @@ __all__ = [
     "Signer",
     "Verification",
     "create_keypair",
+    "load_or_create_signer",
     "load_public_key",
     "load_signer",
     "sign_document",
@@ -46,6 +47,10 @@ class Signer:
     public_key: bytes
     """32 bytes."""
     _key: SigningKey = field(repr=False)
+
+    def sign(self, message: bytes) -> str:
+        """Ed25519 signature (RFC 8032) over `message` as 128 hex digits; the caller separates domains."""
+        return self._key.sign(message).signature.hex()
 
     @property
     def public_text(self) -> str:
@@ -94,6 +99,14 @@ def load_signer(path: Path) -> Signer:
     return _signer(SigningKey(bytes.fromhex(match[1])), match[2])
 
 
+def load_or_create_signer(folder: Path, name: str = "aispm") -> Signer:
+    """The signer of `folder`, with a new key pair when there is none. Raises ConfigError as `load_signer` does."""
+    path = folder / f"{name}.key"
+    if not path.exists():
+        create_keypair(folder, name)
+    return load_signer(path)
+
+
 def sign_document(raw: bytes, schema: str, signer: Signer, rows: Mapping[str, Any] | None = None) -> str:
     """Text of the `.sig` file for `raw`, a JSON document of `schema`.
 
@@ -112,7 +125,7 @@ def sign_document(raw: bytes, schema: str, signer: Signer, rows: Mapping[str, An
         "rows": {section: [h for _, h in named] for section, named in named_rows(document).items()},
     }
     # The leading schema separates domains: a policy or heartbeat signature can never pass as a report's.
-    signature = signer._key.sign(schema.encode() + b"\0" + canonical(statement)).signature.hex()
+    signature = signer.sign(schema.encode() + b"\0" + canonical(statement))
     return canonical({**statement, "signature": signature}).decode() + "\n"
 
 

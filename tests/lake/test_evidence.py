@@ -10,13 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nacl.signing import SigningKey
+from nacl.signing import SigningKey, VerifyKey
 
 from tasks.evidence import merkle_root, seal, verify_lake
 from tasks.lake import Lake
 from tasks.records import canonical_json, digest
+from tasks.reporting.signing import _signer
 
-KEY = SigningKey(b"k" * 32)
+KEY = _signer(SigningKey(b"k" * 32), "test")
+PUBLIC = VerifyKey(KEY.public_key)
 
 
 def sealed_lake(root: Path, runs: int = 2) -> Lake:
@@ -61,7 +63,7 @@ def test_the_tree_is_rfc_6962(leaves: list[bytes]) -> None:
 
 def test_a_sealed_lake_verifies(tmp_path: Path) -> None:
     lake = sealed_lake(tmp_path)
-    assert verify_lake(lake, KEY.verify_key) == (10, [])
+    assert verify_lake(lake, PUBLIC) == (10, [])
 
 
 def test_sealing_twice_keeps_the_first_root(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_an_altered_row_is_named(tmp_path: Path) -> None:
     """Changing `fail` to `pass` in the file is found, with table and key of the row."""
     lake = sealed_lake(tmp_path)
     rewrite(lake, "outcome", "pass")
-    _, problems = verify_lake(lake, KEY.verify_key)
+    _, problems = verify_lake(lake, PUBLIC)
     assert len(problems) == 1
     assert problems[0].status == "altered"
     assert "check_results" in problems[0].where
@@ -105,7 +107,7 @@ def test_a_rewritten_hash_breaks_the_root(tmp_path: Path) -> None:
     rewrite(lake, "outcome", "pass")
     [row] = lake.query("select * from lake.check_results where outcome = 'pass'")
     rewrite(lake, "row_sha256", row_hash(tables()["check_results"], row))
-    _, problems = verify_lake(lake, KEY.verify_key)
+    _, problems = verify_lake(lake, PUBLIC)
     assert [p.status for p in problems] == ["altered"]
     assert "root does not match" in problems[0].detail
 
@@ -115,7 +117,7 @@ def test_a_missing_row_is_found(tmp_path: Path) -> None:
     file = lake.files("check_results")[0]
     table = pq.read_table(file, partitioning=None)
     pq.write_table(table.slice(1), file)
-    _, problems = verify_lake(lake, KEY.verify_key)
+    _, problems = verify_lake(lake, PUBLIC)
     assert [p.status for p in problems] == ["missing"]
 
 
@@ -126,7 +128,7 @@ def test_another_key_does_not_verify(tmp_path: Path) -> None:
 
 
 def test_an_unsealed_run_is_said_to_be_unsealed(tmp_path: Path) -> None:
-    _, problems = verify_lake(sealed_lake(tmp_path), KEY.verify_key, ["r9"])
+    _, problems = verify_lake(sealed_lake(tmp_path), PUBLIC, ["r9"])
     assert [p.status for p in problems] == ["unsealed"]
 
 

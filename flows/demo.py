@@ -1,0 +1,181 @@
+"""The nightly flow over the live demo estate: estate, gateway with real traffic, then the `posture` of everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from flows.execute import execute
+from flows.outcome import Outcome
+from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, sign_bundle
+from gateway.policy.trust import new_keypair
+from tasks.errors import AispmError
+from tasks.settings import CONTENT_ROOT, GatewaySettings, load_settings
+
+PROMPTS = (
+    ("allow", "What are your opening hours on Friday?"),
+    ("allow", "How do I block a lost card?"),
+    ("allow", "Which documents do I need for a mortgage?"),
+    ("flag", "Please write to me at anna.keller@example.org about my savings plan."),
+    ("redact", "My IBAN is DE89 3704 0044 0532 0130 00, is it still active?"),
+    ("block", "Our key is " + "AKIA" + "IOSFODNN7EXAMPLQ" + ", why does the upload fail?"),
+)
+"""What the demo's mobile app asks through the gateway, with the decision to expect. Values are test values."""
+
+
+def run_demo(folder: Path, *, hardened: bool, progress_mode: str) -> Outcome:
+    """Start the estate and the gateway in `folder`, send traffic, run the nightly flow, stop everything."""
+    folder.mkdir(parents=True, exist_ok=True)
+    gateway_url = f"http://127.0.0.1:{_gateway_port(folder)}"
+    with (
+        _estate(folder, gateway_url, hardened=hardened) as announced,
+        _gateway(folder, announced, gateway_url) as spool,
+    ):
+        os.environ.update({name: os.environ.get(name, value) for name, value in announced["env"].items()})
+        asyncio.run(_traffic(gateway_url, (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()))
+        settings = load_settings(Path(announced["settings"]))
+        settings = replace(settings, gateway=GatewaySettings(spool=str(spool), url=gateway_url))
+        return execute("nightly", settings, progress_mode=progress_mode)
+
+
+@contextlib.contextmanager
+def _child(arguments: Sequence[str], name: str, log: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A child that prints one JSON line when it is ready; ended with SIGTERM, its errors kept in `log`."""
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=CONTENT_ROOT,
+        )
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                process.wait(timeout=10)
+                raise AispmError(f"the {name} did not start: {log.read_text(encoding='utf-8')[-500:].strip()}")
+            yield process, json.loads(line)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+@contextlib.contextmanager
+def _estate(folder: Path, gateway_url: str, *, hardened: bool) -> Iterator[dict[str, Any]]:
+    arguments = ["-m", "tasks.estate", "--home", str(folder.resolve()), "--gateway-url", gateway_url]
+    arguments += ["--hardened"] if hardened else []
+    with _child(arguments, "estate", folder / "estate.log") as (_, announced):
+        yield announced
+
+
+@contextlib.contextmanager
+def _gateway(folder: Path, announced: dict[str, Any], url: str) -> Iterator[Path]:
+    """`python -m gateway` in front of the support assistant, under a policy signed here; yields its spool."""
+    home = (folder / "gateway").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    _sign_policy(home, folder)
+    config = home / "gateway.toml"
+    config.write_text(
+        f"""gateway_id = "nimbus-edge-1"
+
+[listen]
+port = {url.rsplit(":", 1)[1]}
+
+[policy]
+file = "policy.json"
+public_keys = ["policy.pub"]
+
+[spool]
+folder = "spool"
+roll_seconds = 2
+
+[routes.default]
+base_url = {json.dumps(announced["services"]["assistant"])}
+credential = {json.dumps(f"file:{folder.resolve() / 'keys' / 'assistant.key'}")}
+provider = "nimbus"
+known_models = ["nimbus-support-1"]
+""",
+        encoding="utf-8",
+    )
+    with _child(["-m", "gateway", "--config", str(config)], "gateway", home / "gateway.log") as (process, _):
+        yield home / "spool"
+        process.send_signal(signal.SIGTERM)
+
+
+def _sign_policy(home: Path, folder: Path) -> None:
+    """A fresh policy version for this start; keys and the tenant's hash key are made once."""
+    secret, public, state = home / "policy.key", home / "policy.pub", home / "policy-version.json"
+    if not secret.exists():
+        pair = new_keypair()
+        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+            handle.write(pair.private.hex() + "\n")
+        public.write_text(pair.public.hex() + "\n", encoding="ascii")
+    known: dict[str, Any] = (
+        json.loads(state.read_text()) if state.exists() else {"version": 0, "hash_key": new_hash_key()}
+    )
+    known["version"] += 1
+    app_key = (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()
+    now = dt.datetime.now(dt.UTC)
+    raw = compose_bundle(
+        tenant="nimbus-bank",
+        audience=["nimbus-edge-1"],
+        version=known["version"],
+        issued=now,
+        expires=now + dt.timedelta(days=7),
+        hash_key=known["hash_key"],
+        agents=[{"id": "mobile-app", "key_hash": hash_agent_key(known["hash_key"], app_key)}],
+        tools={"mobile-app": ["get_balance", "list_accounts"]},
+    )
+    (home / "policy.json").write_bytes(raw)
+    (home / "policy.json.sig").write_bytes(sign_bundle(raw, bytes.fromhex(secret.read_text().strip())))
+    state.write_text(json.dumps(known), encoding="utf-8")
+
+
+async def _traffic(url: str, key: str) -> None:
+    """The mobile app's questions, and one with a tool that the policy does not list."""
+    headers = {"Authorization": f"Bearer {key}"}
+    bodies: list[dict[str, Any]] = [
+        {"model": "nimbus-support-1", "messages": [{"role": "user", "content": text}], "stream": n % 2 == 1}
+        for n, (_, text) in enumerate(PROMPTS)
+    ]
+    wire = {"type": "function", "function": {"name": "wire_money", "parameters": {"type": "object"}}}
+    bodies.append({**bodies[0], "tools": [wire]})
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+        await asyncio.gather(*(client.post("/v1/chat/completions", json=body) for body in bodies))
+    await asyncio.sleep(2.5)  # the gateway closes its segment every two seconds
+
+
+def _gateway_port(folder: Path) -> int:
+    """The port of the last demo in this folder if it is free, else a new one: stable ports mean stable asset ids."""
+    record = folder / "gateway-port"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError, ValueError):
+            probe.bind(("127.0.0.1", int(record.read_text())))
+            return int(probe.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    record.write_text(str(port))
+    return port
