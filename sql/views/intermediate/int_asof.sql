@@ -1,6 +1,7 @@
 -- One row per run: its current state, the moment it speaks for, the run it is compared with and the runs it stands on.
--- `as_of` is the time of the run's newest state. `members` are the run itself and the earlier runs of its campaign,
--- because a resumed campaign leaves work of one result in several runs.
+-- `as_of` is the time of the run's newest state; `reads_until` is the same, or no limit while the run goes on.
+-- `members` are the run itself and the earlier runs of its campaign, because a resumed campaign leaves work of one
+-- result in several runs.
 with last_state as (
     select
         run_id,
@@ -51,6 +52,10 @@ select
     p.started_at,
     case when p.state in ('complete', 'incomplete', 'failed', 'abandoned') then p.as_of end as finished_at,
     p.as_of,
+    case
+        when p.state in ('complete', 'incomplete', 'failed', 'abandoned') then p.as_of
+        else timestamptz '9999-12-31 00:00:00+00'
+    end as reads_until,
     p.code_version,
     p.params_sha256,
     p.demo,

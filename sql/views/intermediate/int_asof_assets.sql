@@ -1,9 +1,21 @@
 -- One row per (run, asset known by then): the asset's version in force when the run ended.
+with versions as (
+    -- The key holds one version per moment; should two slip in, the one recorded later stands.
+    select *
+    from stg_asset_versions
+    qualify row_number() over (partition by asset_id, valid_from order by recorded_at desc, config_hash) = 1
+),
+
+pairs as (
+    select r.run_id, r.reads_until, v.asset_id
+    from int_asof as r
+    cross join (select distinct asset_id from versions) as v
+)
+
 select
-    r.run_id,
+    p.run_id,
     v.* exclude (run_id),
     v.run_id as version_run_id,
     v.props ->> '$.data_sensitivity' as sensitivity,
-from int_asof as r
-join stg_asset_versions as v on v.valid_from <= r.as_of or v.run_id = r.run_id
-qualify row_number() over (partition by r.run_id, v.asset_id order by v.valid_from desc, v.recorded_at desc) = 1
+from pairs as p
+asof join versions as v on v.asset_id = p.asset_id and p.reads_until >= v.valid_from

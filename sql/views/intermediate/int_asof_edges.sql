@@ -7,5 +7,5 @@ with seen as (
 
 select r.run_id, seen.*
 from int_asof as r
-join seen on seen.seen_at <= r.as_of
+join seen on seen.seen_at <= r.reads_until
 qualify dense_rank() over (partition by r.run_id order by seen.seen_at desc, seen.seen_run_id desc) = 1

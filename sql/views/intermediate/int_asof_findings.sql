@@ -1,8 +1,20 @@
 -- One row per (run, finding known by then): the finding's state when the run ended.
+with evaluations as (
+    -- Two evaluations at one moment have no order in time: the later in sequence stands.
+    select *
+    from stg_findings
+    qualify row_number() over (partition by finding_id, evaluated_at order by seq desc, recorded_at desc) = 1
+),
+
+pairs as (
+    select r.run_id, r.reads_until, f.finding_id
+    from int_asof as r
+    cross join (select distinct finding_id from evaluations) as f
+)
+
 select
-    r.run_id,
+    p.run_id,
     f.* exclude (run_id),
     f.run_id as evaluated_run_id,
-from int_asof as r
-join stg_findings as f on f.evaluated_at <= r.as_of or f.run_id = r.run_id
-qualify row_number() over (partition by r.run_id, f.finding_id order by f.seq desc, f.recorded_at desc) = 1
+from pairs as p
+asof join evaluations as f on f.finding_id = p.finding_id and p.reads_until >= f.evaluated_at
