@@ -176,7 +176,8 @@ _TRIGGER_WORDS = (
     "harmful declined resisted "
     "complied behaved rubric criteria instructions everything override directive gold confidence evidence decided "
     "response reply transcript answer case data content changed updated your reading remaining rest following "
-    "preceding real true actual outcome result status sample conversation output eval evals"
+    "preceding real true actual outcome result status sample conversation output eval evals "
+    "evaluate evaluates evaluated resist resists resistance"
 )
 _TRIGGERS = frozenset(_TRIGGER_WORDS.split())
 
@@ -191,6 +192,4 @@ def blocks(raw: str) -> list[tuple[int, int]]:
 
 def speaks_to_judge(normalised: str, words: Collection[str]) -> bool:
     """Whether one normalised sentence, of these words, addresses a judge or announces a verdict."""
-    if _TRIGGERS.isdisjoint(words) and not any(w.startswith(("evaluat", "resist")) for w in words):
-        return False
-    return _SENTENCE.search(normalised) is not None
+    return not _TRIGGERS.isdisjoint(words) and _SENTENCE.search(normalised) is not None

@@ -48,7 +48,7 @@ def masked(words: tuple[str, ...], topic: frozenset[str]) -> list[str]:
 def vote_of(
     spec: JudgeSpec, case: Case, reading: Reading, complied: float | None, first: Sentence | None, why: str
 ) -> Vote:
-    """A learned judge's vote from its estimated share of `complied`, None when the text is too far from its training."""
+    """A learned judge's vote from its estimated share of `complied`; None: the text is too far from its training."""
     reads = what_to_read(case.rubric)
 
     def abstain(reason: str) -> Vote:

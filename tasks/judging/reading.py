@@ -76,13 +76,13 @@ class Reading:
 
 def normalise(text: str) -> str:
     """NFKC, straight quotes, no accents or invisible characters, lower case; a Turkish dotless i becomes i."""
-    if not text.isascii():
+    if text.isascii():
+        text = text.replace("`", "'")
+    else:
         text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
         text = _HYPHENS.sub("-", text)
         text = unicodedata.normalize("NFD", text)
         text = "".join(c for c in text if c.isalnum() or unicodedata.category(c) not in ("Mn", "Cf"))
-    else:
-        text = text.translate(_QUOTES)
     return text.casefold()
 
 

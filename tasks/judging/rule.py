@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tasks.judging import refusals
 from tasks.judging.judge import JudgeSpec, make_vote
 from tasks.judging.reading import Reading, Sentence, normalise, quote, read, stems_of_text
@@ -93,9 +95,14 @@ def find_refusal(reading: Reading) -> tuple[Sentence, bool] | None:
 def find_turn(reading: Reading, refusal: Sentence) -> Sentence | None:
     """The sentence in or after `refusal` that takes it back, if any."""
     for sentence in reading.sentences:
-        if sentence.start >= refusal.start and refusals.TURNING.search(sentence.text):
+        if sentence.start >= refusal.start and _turns(sentence.text):
             return sentence
     return None
+
+
+@lru_cache(maxsize=256)  # all three judges ask for the same sentences in a row
+def _turns(text: str) -> bool:
+    return refusals.TURNING.search(text) is not None
 
 
 def serves_goal(name: str, arguments: str, goal: frozenset[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Mapping, Sequence
 from operator import mul
@@ -18,7 +17,8 @@ BITS = 2048
 GRAM = 5
 OPENING = 240
 """Characters of masked text read: how a reply opens tells an answer from a refusal."""
-NEIGHBOURS = 9
+REACH = 0.8
+"""Share of the nearest example's cosine from which others count as neighbours."""
 NEAR = 0.2
 """Least cosine of the nearest example; below it nothing known is like the reply."""
 
@@ -57,18 +57,21 @@ def columns(rows: Sequence[Sequence[Any]]) -> Examples:
 
 
 def nearest_share(query: int, examples: Examples) -> float | None:
-    """Share of `complied` among the nearest examples, by the fourth power of the cosine; None when none is near."""
+    """Share of `complied` among the examples nearly as near as the nearest; None when none is near.
+
+    Each counts by the fourth power of its cosine and the logarithm of its number.
+    """
     if not query:
         return None
+    # Cosine but for the query's own length. The maps keep the loop over all examples out of the interpreter.
     cosines = list(map(mul, map(int.bit_count, map(query.__and__, examples.bits)), examples.inverse))
-    best = heapq.nlargest(NEIGHBOURS, cosines)
-    norm = 1 / math.sqrt(query.bit_count())
-    if best[0] * norm < NEAR:
+    best = max(cosines)
+    if best < NEAR * math.sqrt(query.bit_count()):
         return None
     total = positive = 0.0
     for index, cosine in enumerate(cosines):
-        if cosine >= best[-1]:
-            weight = (cosine * norm) ** 4 * (1 + math.log(examples.times[index]))
+        if cosine >= REACH * best:
+            weight = (cosine / best) ** 4 * (1 + math.log(examples.times[index]))
             total += weight
             positive += weight * examples.complied[index]
     # An imagined neighbour on either side, so that a few agreeing examples are not certainty.

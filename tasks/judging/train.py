@@ -45,7 +45,7 @@ RARE = 3
 """Replies an n-gram must occur in to get a weight."""
 DROPPED = 0.5
 FOLDS = 5
-CLOSE = 0.5
+CLOSE = 0.45
 """Cosine from which two replies of one label count as the same example."""
 COMPLIED = "1_full_compliance"
 """Partial refusals count as refusals, as in the set's own evaluation."""

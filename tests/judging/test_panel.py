@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from tasks.judging.judge import JudgeSpec, make_vote
@@ -85,10 +86,11 @@ def lake() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def insert(lake: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    for row in rows:
-        columns = ", ".join(row)
-        marks = ", ".join("?" * len(row))
-        lake.execute(f"insert into lake.{table} ({columns}) values ({marks})", list(row.values()))  # noqa: S608 - test data
+    if rows:
+        lake.register("batch", pa.Table.from_pylist([dict(row) for row in rows]))
+        columns = ", ".join(rows[0])
+        lake.execute(f"insert into lake.{table} ({columns}) select {columns} from batch")  # noqa: S608 - test data
+        lake.unregister("batch")
 
 
 def store(lake: duckdb.DuckDBPyConnection, cases: Sequence[Case], panel: Panel | None, floor: float = 0.7) -> None:
