@@ -20,6 +20,7 @@ from gateway.engine import load_patterns
 from gateway.errors import AispmError, ConfigError
 from gateway.filter import RuleSet
 from gateway.policy.files import load_policy, read_public_keys
+from gateway.secrets import resolve_secret
 from gateway.server import Gateway, serve, utc_now
 from gateway.settings import GatewaySettings, load_settings
 from gateway.wal import Wal
@@ -97,6 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings.spool.folder.mkdir(parents=True, exist_ok=True)
         if options.check:
             load_rules(settings)
+            for route in settings.routes.values():
+                if route.credential is not None:
+                    resolve_secret(route.credential)
         else:
             uvloop.run(run(settings))
     except AispmError as e:

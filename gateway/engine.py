@@ -28,6 +28,7 @@ SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 _FIELDS = {"id", "title", "category", "severity", "reason", "action", "anchor", "verify", "hold", "match", "no_match"}
 _OPTIONAL = {"validator", "redactable", "ignore_case"}
+_DIGITS = re.compile("[0-9]{2,}")
 _ASCII_LOWER = {c: c + 32 for c in range(ord("A"), ord("Z") + 1)}
 
 
@@ -43,7 +44,7 @@ class Pattern:
     action: Actions
     """Unless the policy says otherwise."""
     anchor: tuple[str, ...]
-    """Literals of which each hit contains one (lower case); empty = starts with a digit or `+`."""
+    """Literals of which each hit contains one (lower case); empty = contains two digits in a row."""
     verify: re.Pattern[str]
     """The group `secret`, if there is one, is what gets redacted and validated; else the whole match."""
     validate: Callable[[str], int] | None
@@ -176,27 +177,38 @@ class Engine:
         if len(text) - start < 3:
             return hits
         folded = text.translate(_ASCII_LOWER) if not text.isascii() else text.lower()
+        digits: list[tuple[int, int]] | None = None
         for pattern in self.patterns:
-            for low, high in _windows(pattern, folded, start):
+            if pattern.anchor:
+                places = _occurrences(pattern, folded, start)
+            else:
+                if digits is None:
+                    digits = [m.span() for m in _DIGITS.finditer(text, start)]
+                places = digits
+            for low, high in _windows(pattern, places, start, len(text)):
                 hits.extend(_verify(pattern, text, low, high))
         hits.sort(key=lambda h: (h.start, -h.end))
         return hits
 
 
-def _windows(pattern: Pattern, folded: str, start: int) -> list[tuple[int, int]]:
-    """Merged stretches in which a match may lie, each wide enough for the match and its look-ahead."""
-    if not pattern.anchor:
-        return [(start, len(folded))]
-    reach = pattern.width + 2
-    places: list[int] = []
+def _occurrences(pattern: Pattern, folded: str, start: int) -> list[tuple[int, int]]:
+    """Where the literals of a pattern lie."""
+    places: list[tuple[int, int]] = []
     for literal in pattern.anchor:
         at = folded.find(literal, start)
         while at >= 0:
-            places.append(at)
+            places.append((at, at))
             at = folded.find(literal, at + 1)
+    places.sort()
+    return places
+
+
+def _windows(pattern: Pattern, places: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
+    """Merged stretches in which a match may lie, each wide enough for the match and its look-ahead."""
+    reach = pattern.width + 2
     windows: list[tuple[int, int]] = []
-    for at in sorted(places):
-        low, high = max(start, at - reach), min(len(folded), at + reach)
+    for first, last in places:
+        low, high = max(start, first - reach), min(end, last + reach)
         if windows and low <= windows[-1][1]:
             windows[-1] = (windows[-1][0], high)
         else:

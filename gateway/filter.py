@@ -103,7 +103,7 @@ class Inspection:
             self.note(hit.pattern, "block" if action == "redact" else action, scope, location)
 
     def walk(self, value: Any, scope: str, location: str) -> Any:
-        """Scan every string, key and large number below `value`; the value with redactions. The parser bounds its depth."""
+        """Scan all strings, keys and large numbers in `value`; returns it redacted. The parser bounds its depth."""
         if isinstance(value, str):
             return self.text(value, scope, location)
         if isinstance(value, list):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -132,8 +133,8 @@ class Gateway:
             return await call.run()
         except Refusal as refusal:
             return await call.refuse(refusal)
-        except ConnectionError:
-            return await call.refuse(Refusal("SYSTEM.BACKEND", "client_closed", RESPONSE))
+        except ConnectionError:  # while the body was read
+            return await call.refuse(Refusal("SYSTEM.BACKEND", "client_closed"))
         except Exception as e:  # noqa: BLE001 - whatever fails here, nothing may pass unfiltered or unrecorded
             # The class and place only: the message of an exception may quote the client's text.
             log.error("request failed: %s at %s", type(e).__name__, _place(e))
@@ -308,15 +309,18 @@ class _Call:
 
     async def _send(self, raw: bytes, end: bool = False) -> web.StreamResponse:
         """Write to the client's stream, which is opened by its first byte."""
-        if self._response is None:
-            self._response = web.StreamResponse(status=200, headers={**_SSE, **self._headers})
-            await self._response.prepare(self._request)
-            self._exchange.ttft_us = _microseconds(self._started)
-        if not end:
-            self._exchange.resp_bytes = (self._exchange.resp_bytes or 0) + len(raw)
-        await self._response.write(raw)
-        if end:
-            await self._response.write_eof()
+        try:
+            if self._response is None:
+                self._response = web.StreamResponse(status=200, headers={**_SSE, **self._headers})
+                await self._response.prepare(self._request)
+                self._exchange.ttft_us = _microseconds(self._started)
+            if not end:
+                self._exchange.resp_bytes = (self._exchange.resp_bytes or 0) + len(raw)
+            await self._response.write(raw)
+            if end:
+                await self._response.write_eof()
+        except ConnectionError:  # named here, so that nobody takes it for a failure of the upstream
+            raise Refusal("SYSTEM.BACKEND", "client_closed", RESPONSE) from None
         return self._response
 
     async def refuse(self, refusal: Refusal) -> web.StreamResponse:
@@ -336,10 +340,9 @@ class _Call:
             status, raw = broken.status, orjson.dumps(error_body(broken, exchange.request_id))
         if self._response is None:
             return _answer(status, raw, self._headers)
-        try:
-            return await self._send(raw, end=True)
-        except ConnectionError:
-            return self._response
+        with contextlib.suppress(Refusal):  # the client left; there is nobody to tell
+            await self._send(raw, end=True)
+        return self._response
 
     def _finish(self, status: int, refused: bool = False) -> None:
         """Write the exchange and what was found in it, once."""

@@ -126,13 +126,13 @@ def entropy_bits(value: str) -> float:
 
 
 def random_token(value: str) -> int:
-    """Looks drawn, not written: at least 3 bits per character."""
-    return len(value) if entropy_bits(value) >= 3.0 else 0
+    """Looks drawn, not written: at least 3 bits per character, for which it takes 8 different ones."""
+    return len(value) if len(set(value)) >= 8 and entropy_bits(value) >= 3.0 else 0
 
 
 def aws_secret(value: str) -> int:
-    """40 characters at 4 bits each or more."""
-    return len(value) if entropy_bits(value) >= 4.0 else 0
+    """40 characters at 4 bits each or more, for which it takes 16 different ones."""
+    return len(value) if len(set(value)) >= 16 and entropy_bits(value) >= 4.0 else 0
 
 
 _PLACEHOLDER = re.compile(r"(?i)example|placeholder|changeme|your[_-]?|xxxx|\*{3}|\.\.\.|<|\$\{|\{\{|redacted")

@@ -241,13 +241,6 @@ known_models = ["sim-1"]
 
 
 @pytest.fixture
-def simulator() -> Iterator[UpstreamSimulator]:
-    upstream = UpstreamSimulator()
-    yield upstream
-    upstream.close()
-
-
-@pytest.fixture
 def policy(tmp_path: Path) -> PolicyFolder:
     folder = PolicyFolder(tmp_path)
     folder.publish()
@@ -269,8 +262,37 @@ def gateway_factory(tmp_path: Path, simulator: UpstreamSimulator, policy: Policy
             process.stop()
 
 
-@pytest.fixture
-def gateway(tmp_path: Path, simulator: UpstreamSimulator, policy: PolicyFolder) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(tmp_path, simulator.url).start()
-    yield process
+class SharedGateway(GatewayProcess):
+    """One running process for many tests; each sees only the events since it began."""
+
+    first = 0
+
+    def begin(self) -> None:
+        self.first = len(super().rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        return super().rows()[self.first :]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SharedGateway, UpstreamSimulator]]:
+    folder, upstream = tmp_path_factory.mktemp("gateway"), UpstreamSimulator()
+    PolicyFolder(folder).publish()
+    process = SharedGateway(folder, upstream.url)
+    process.start()
+    yield process, upstream
     process.stop()
+    upstream.close()
+
+
+@pytest.fixture
+def gateway(shared: tuple[SharedGateway, UpstreamSimulator], simulator: UpstreamSimulator) -> SharedGateway:
+    shared[0].begin()
+    return shared[0]
+
+
+@pytest.fixture
+def simulator(shared: tuple[SharedGateway, UpstreamSimulator]) -> UpstreamSimulator:
+    upstream = shared[1]
+    upstream.status, upstream.headers, upstream.reply, upstream.requests = 200, {}, completion(), []
+    return upstream
