@@ -17,8 +17,8 @@ from tasks.reporting.text import clean
 MAX_BYTES = 2_000_000
 """Pages of peers with every row in them do not load; above this the page shows fewer rows and says so."""
 
-ROWS = (500, 250, 100, 40, 10)
-"""Rows of a table, tried in this order until the page fits."""
+ROWS = ((500, 500), (350, 500), (250, 500), (100, 250), (40, 100), (10, 40))
+"""Findings and rows of any other table, tried in this order until the page fits."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -47,7 +47,7 @@ def render_html(posture: Mapping[str, Any], *, document_sha256: str, key_id: str
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     template = environment.get_template("posture.html.j2")
     page = ""
-    for rows in ROWS:
+    for finding_rows, rows in ROWS:
         page = template.render(
             p=posture,
             f=figures,
@@ -55,8 +55,8 @@ def render_html(posture: Mapping[str, Any], *, document_sha256: str, key_id: str
             schema=schema,
             findings=figures.ordered_findings(posture),
             frameworks=figures.frameworks(posture),
+            finding_rows=finding_rows,
             rows=rows,
-            control_rows=rows * 4 // 5,
             document_sha256=document_sha256,
             key_id=key_id,
             style=Markup(style),  # noqa: S704  # our own file

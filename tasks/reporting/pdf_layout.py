@@ -55,6 +55,8 @@ def fit(value: object, limit: int = 2_000) -> str:
     """Any text as plain text that the font can show: cleaned, cut, missing glyphs as `\\u{65e5}`."""
     glyphs = fonts()
     kept = clean(value, limit)
+    if kept.isascii():  # all of which the font has; most text takes this way
+        return kept
     return "".join(c if ord(c) in glyphs or c in "\n\t" else f"\\u{{{ord(c):x}}}" for c in kept)
 
 
@@ -179,11 +181,16 @@ class Document(BaseDocTemplate):  # type: ignore[misc]  # reportlab is untyped
         canvas.restoreState()
 
 
+GUTTER = 8
+"""Points between columns."""
+
 LINES = TableStyle(
     [
+        ("FONT", (0, 0), (-1, -1), REGULAR, CELL.fontSize, CELL.leading),
+        ("TEXTCOLOR", (0, 0), (-1, -1), INK),
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         ("LEFTPADDING", (0, 0), (-1, -1), 0),
-        ("RIGHTPADDING", (0, 0), (-1, -1), 8),
+        ("RIGHTPADDING", (0, 0), (-1, -1), GUTTER),
         ("TOPPADDING", (0, 0), (-1, -1), 2.2),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 2.6),
         ("LINEBELOW", (0, 1), (-1, -1), 0.4, RULE),
@@ -199,19 +206,26 @@ def table(
     numeric = [h.endswith("#") for h in heads]
     top = [text(h.rstrip("#"), HEAD_RIGHT if n else HEAD) for h, n in zip(heads, numeric, strict=True)]
     scale = WIDTH / sum(widths)
-    body = [
-        [
-            c if isinstance(c, Paragraph) else text(c, RIGHT if n else CELL, limit)
-            for c, n in zip(row, numeric, strict=True)
-        ]
-        for row in rows
-    ]
+    points = [w * scale for w in widths]
+    body = [[_cell(c, n, w, limit) for c, n, w in zip(row, numeric, points, strict=True)] for row in rows]
+    aligned = TableStyle([("ALIGN", (i, 0), (i, -1), "RIGHT") for i, n in enumerate(numeric) if n], parent=LINES)
     out: list[Flowable] = []
     for start in range(0, len(body), CHUNK):
-        chunk = LongTable([top, *body[start : start + CHUNK]], [w * scale for w in widths], repeatRows=1, splitInRow=1)
-        chunk.setStyle(LINES)
+        chunk = LongTable([top, *body[start : start + CHUNK]], points, repeatRows=1, splitInRow=1)
+        chunk.setStyle(aligned)
         out.append(chunk)
     return [*out, Spacer(1, 6)]
+
+
+def _cell(value: object, numeric: bool, points: float, limit: int) -> Paragraph | str:
+    """A plain string where one line is enough: it is drawn as it is and costs a tenth of a paragraph."""
+    if isinstance(value, Paragraph):
+        return value
+    kept = fit(value, limit)
+    short = len(kept) < 100 and "\n" not in kept
+    if short and pdfmetrics.stringWidth(kept, REGULAR, CELL.fontSize) <= points - GUTTER:
+        return kept
+    return Paragraph(escape(kept).replace("\n", "<br/>"), RIGHT if numeric else CELL)
 
 
 def cut(shown: int, total: int, what: str, query: str) -> list[Flowable]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from reportlab.graphics.shapes import Drawing
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
@@ -166,7 +168,7 @@ def _summary(p: Posture) -> list[Flowable]:
     if risks:
         out += table(
             ("Severity", "Risk", "Asset", "Hits of trials (95 % Wilson)", "Owner"),
-            (12, 42, 24, 34, 36),
+            (12, 38, 24, 34, 40),
             [
                 (
                     _severity(x["severity"]),
@@ -211,6 +213,7 @@ def _method(p: Posture) -> list[Flowable]:
         min(len(sources), MAX_ROWS), len(sources), "sources", f"from sources where run_id = '{p['run']['run_id']}'"
     )
     out += section("Posture check results by asset kind", 1)
+    out.append(text("Figures in the bars: pass, fail, unknown (p, f, u where narrow).", SMALL))
     out.append(pdf_charts.coverage_bars(p))
     out.append(Spacer(1, 6))
     out += table(
@@ -620,9 +623,11 @@ def _appendix(p: Posture, key_id: str) -> list[Flowable]:
     return out
 
 
+@functools.cache
 def _severity(name: str) -> Paragraph:
     return coloured(name, SEVERITY_INK[name])
 
 
+@functools.cache
 def _state(name: str) -> Paragraph:
     return coloured(f"{figures.STATE_NAMES[name].letter} · {figures.STATE_NAMES[name].name}", STATE_INK[name])
