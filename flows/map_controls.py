@@ -9,7 +9,7 @@ from flows.engine import Engine
 from tasks.assessment import load_checks
 from tasks.crash import crash_point
 from tasks.findings import finding_rows, from_check_results, from_verdicts
-from tasks.mapping.catalog import Catalogs, control_rows, load_catalogs
+from tasks.mapping.catalog import control_rows, load_catalogs
 from tasks.mapping.resolve import finding_control_rows, kind_control_rows, load_kinds, overlap_rows
 from tasks.probing.catalog import Family
 from tasks.runs import Run
@@ -30,9 +30,10 @@ def map_findings(run: Run, families: dict[str, Family]) -> int:
     now = dt.datetime.now(dt.UTC)
     catalogs = load_catalogs()
     kinds = load_kinds(catalogs)
-    _load_reference(run, "controls", catalogs, control_rows(catalogs, run.run_id))
-    _load_reference(run, "kind_controls", catalogs, kind_control_rows(kinds))
-    _load_reference(run, "control_overlaps", catalogs, overlap_rows(catalogs, kinds))
+    # Catalogues load once per edition, mappings once per change of any of their files.
+    _load_reference(run, "controls", catalogs.sha256, control_rows(catalogs, run.run_id))
+    _load_reference(run, "kind_controls", catalogs.mappings_sha256, kind_control_rows(kinds))
+    _load_reference(run, "control_overlaps", catalogs.mappings_sha256, overlap_rows(catalogs, kinds))
     findings = evaluate(run, families, now)
     run.commit("findings", findings)
     crash_point("map:during")
@@ -72,6 +73,6 @@ def evaluate(run: Run, families: dict[str, Family], now: dt.datetime) -> list[di
     return finding_rows(evaluations, {row["finding_id"]: row for row in previous}, run.run_id, now)
 
 
-def _load_reference(run: Run, table: str, catalogs: Catalogs, rows: list[dict[str, Any]]) -> None:
+def _load_reference(run: Run, table: str, version: str, rows: list[dict[str, Any]]) -> None:
     stamped = [{**row, "run_id": run.run_id} for row in rows]
-    run.lake.append(table, stamped, key=f"reference/{table}/{catalogs.mappings_sha256}", run_id=run.run_id)
+    run.lake.append(table, stamped, key=f"reference/{table}/{version}", run_id=run.run_id)
