@@ -28,8 +28,8 @@ class Text(NamedTuple):
 
 
 _PRIVATE_PLACE = (
-    r"(~/|\.ssh|id[_ ]rsa|id[_ ]ed25519|ssh keys?|\.env\b|\.aws/|/etc/passwd|/etc/shadow|\.cursor|mcp\.json|\.netrc|\.kube"
-    r"|private key|credentials?( file|\.\w{2,5}\b)|keychain|system prompt)"
+    r"(~/|\.ssh|id[_ ]rsa|id[_ ]ed25519|ssh keys?|\.env\b|\.aws/|/etc/passwd|/etc/shadow|\.cursor|mcp\.json"
+    r"|\.netrc|\.kube|private key|credentials?( file|\.\w{2,5}\b)|keychain|system prompt)"
 )
 _VALUABLE = (
     r"(conversation|chat history|previous messages|message history|system prompt|credentials?|api[ _-]?keys?|tokens?"

@@ -56,11 +56,11 @@ __all__ = [
     "Source",
     "SourceContext",
     "asset_rows",
-    "collect",
-    "lake_rows",
     "assets_from_rows",
+    "collect",
     "discover",
     "enabled_sources",
+    "lake_rows",
     "load_inventory",
     "resolve",
 ]

@@ -144,11 +144,11 @@ class AwsBedrock:
         account = reader.account
         if reply is None or account is None:
             return
-        config = reply.get("loggingConfig")
+        config = reply.get("loggingConfig") or {}
         props = {
             "cloud_type": "bedrock_region",
-            "invocation_logging": config is not None,
-            "text_logged": bool((config or {}).get("textDataDeliveryEnabled")),
+            "invocation_logging": bool(config.get("cloudWatchConfig") or config.get("s3Config")),
+            "text_logged": bool(config.get("textDataDeliveryEnabled")),
         }
         scope = f"arn:aws:bedrock:{reader.region}:{account}:model-invocation-logging"
         yield self._seen(
