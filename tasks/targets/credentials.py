@@ -46,13 +46,9 @@ def bearer_of(asset: Asset, principal: str | None = None) -> str | None:
 
 
 def secrets_of(asset: Asset) -> tuple[str, ...]:
-    """All keys of a target, for taking them out of what is stored. Unreadable ones are skipped."""
+    """All keys of a target, for taking them out of what is stored.
+
+    Raises ConfigError when one cannot be read, so that this shows before the first request.
+    """
     references = [asset.props.get("credential"), *(p.get("credential") for p in principals(asset))]
-    found: list[str] = []
-    for reference in references:
-        if reference:
-            try:
-                found.append(resolve_secret(str(reference)))
-            except ConfigError:
-                continue
-    return tuple(found)
+    return tuple(resolve_secret(str(reference)) for reference in references if reference)
