@@ -137,7 +137,8 @@ def test_free_parameters_are_found_and_restricted_ones_are_not() -> None:
 
     free = tool_facts(
         tool(command={"type": "string"}, baseUrl={"type": "string"},
-             paths={"type": "array", "items": {"type": "string"}}, sql={"type": ["string", "null"]}, apiKey={"type": "string"})
+             paths={"type": "array", "items": {"type": "string"}},
+             sql={"type": ["string", "null"]}, apiKey={"type": "string"})
     )  # fmt: skip
     assert (free["free_command_params"], free["free_url_params"]) == (["command"], ["baseUrl"])
     assert (free["free_path_params"], free["free_sql_params"]) == (["paths"], ["sql"])
