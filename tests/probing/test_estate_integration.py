@@ -21,12 +21,17 @@ SWITCHED = sorted({f.bank_switch for f in FAMILIES.values() if f.bank_switch in 
 SAMPLE = {"obeys_overrides", "leaks_system_prompt", "obeys_tool_descriptions"}
 """Run every time; the other switches in the full suite only."""
 
+SERVICES = {"llm_endpoint": ["assistant"], "agent": ["mcp", "agent"], "rag_system": ["rag"]}
+
 
 def probe(home: Path, variant: frozenset[str], families: tuple[str, ...], per_family: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    with Estate(home, variant) as estate:
+    surfaces = {s for f in families or FAMILIES for s in FAMILIES[f].surfaces}
+    services = [name for surface, names in SERVICES.items() if surface in surfaces for name in names]
+    with Estate(home, variant, services=services) as estate:
         declared = yaml.safe_load((estate.home / "inventory.yaml").read_text(encoding="utf-8"))["assets"]
-        targets = [_asset(a) for a in declared if a["active"] and a["props"].get("wire_format")]
+        targets = [_asset(a) for a in declared if a.get("active") and a.get("props", {}).get("wire_format")]
+        targets = [t for t in targets if set(SERVICES[t.kind]) <= set(services)]
         settings = ProbingSettings(families=families, templates_per_family=per_family, seed=1)
         campaign = plan("r", "c", targets, FAMILIES, settings, full=False)
         for batch in campaign.batches:
