@@ -44,6 +44,8 @@ KIND_NAMES = {
     "rag_system": "RAG system",
     "mcp_server": "MCP server",
     "cloud_ai_service": "Cloud AI service",
+    "fine_tuned_model": "Fine-tuned model",
+    "self_hosted_model": "Self-hosted model",
 }
 
 PROOF_NAMES = {
@@ -220,9 +222,18 @@ def top_risks(posture: Posture, count: int = 5) -> Sequence[Mapping[str, Any]]:
     return [f for f in ordered_findings(posture) if f["state"] not in SETTLED][:count]
 
 
+def assets_change(posture: Posture) -> str:
+    summary = posture["summary"]
+    if posture["run"]["previous_run_id"] is None:
+        return "No previous run to compare the assets with."
+    return f"{thousands(summary['assets_new'])} new assets, {thousands(summary['assets_gone'])} gone since the previous run."
+
+
 def measured(finding: Mapping[str, Any]) -> str:
     """Hits and interval of a probe finding; a posture check has a reading, not a rate."""
+    if finding["finding_kind"].startswith("check."):
+        return "posture check"
     if not finding["trials"]:
-        return "posture check" if finding["finding_kind"].startswith("check.") else "n = 0"
+        return "n = 0"
     share = f"{thousands(finding['hits'])} of {thousands(finding['trials'])}"
     return f"{share} ({interval(finding['low_ppm'], finding['high_ppm'])})" if finding["low_ppm"] is not None else share

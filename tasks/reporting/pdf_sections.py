@@ -188,12 +188,7 @@ def _summary(p: Posture) -> list[Flowable]:
         listed = "; ".join(f"{k} {t}" + (f" (applies from {d})" if d else "") for k, t, d in rows[:12]) or "none"
         more = f"; and {len(rows) - 12} more in posture.json" if len(rows) > 12 else ""
         out.append(text(f"{words}: {listed}{more}", SMALL, 900))
-    out.append(
-        text(
-            f"{thousands(s['assets_new'])} new assets, {thousands(s['assets_gone'])} gone since the previous run.",
-            SMALL,
-        )
-    )
+    out.append(text(figures.assets_change(p), SMALL))
     return out
 
 
@@ -268,7 +263,7 @@ def _controls(p: Posture) -> list[Flowable]:
         if told:
             out += table(
                 ("Control", "Title", "State", "Findings#", "Evidence#", "Reason"),
-                (50, 38, 29, 15, 16, 32),
+                (50, 44, 28, 15, 16, 27),
                 [
                     (
                         c["key"],

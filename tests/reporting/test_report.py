@@ -379,3 +379,16 @@ def test_an_empty_posture_renders_without_a_claim(make_posture: Make) -> None:
     assert "No open finding. Read this with" in page
     assert "100.0 %" not in page
     assert as_pdf.build_pdf(empty, document_sha256="0" * 64, key_id=KEY_ID).startswith(b"%PDF")
+
+
+def test_the_first_run_claims_no_change_and_a_check_has_no_rate(make_posture: Make) -> None:
+    first = make_posture(30)
+    first["run"]["previous_run_id"] = None
+    first["summary"].update(delta=None, newly_failing=[], newly_passing=[])
+    for finding in first["findings"]:
+        if finding["finding_kind"].startswith("check."):
+            finding.update(hits=1, trials=1)
+    page = Dom(html(first)).text
+    assert "since the previous run" not in page
+    assert "1 of 1" not in page
+    assert "posture check" in page

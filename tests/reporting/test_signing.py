@@ -17,7 +17,15 @@ import pytest
 from tasks.errors import ConfigError
 from tasks.reporting import verify
 from tasks.reporting.as_json import canonical_bytes
-from tasks.reporting.signing import Signer, create_keypair, load_public_key, load_signer, sign_document, verify_file
+from tasks.reporting.signing import (
+    Signer,
+    create_keypair,
+    load_or_create_signer,
+    load_public_key,
+    load_signer,
+    sign_document,
+    verify_file,
+)
 
 DOCUMENT = {
     "schema": "aispm.posture/1",
@@ -292,6 +300,10 @@ def test_private_keys_are_private_and_never_overwritten(tmp_path: Path) -> None:
         create_keypair(tmp_path / "keys", "nightly")
     with pytest.raises(ConfigError, match="key name"):
         create_keypair(tmp_path / "keys", "../evil")
+
+
+def test_a_missing_signer_is_created_once(tmp_path: Path) -> None:
+    assert load_or_create_signer(tmp_path / "keys").key_id == load_or_create_signer(tmp_path / "keys").key_id
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
