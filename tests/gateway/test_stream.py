@@ -28,7 +28,8 @@ from gateway.wire.openai_chat_stream import MAX_CALLS, ChatStream
 ALL = load_patterns()
 
 
-def rule_set(action="redact", tools=("get_balance",)):
+def rule_set(action="redact", tools=("get_balance",), only=None):
+    """All patterns with one action, or one pattern alone, so that no other's hold-back covers for it."""
     keys, hash_key, now = new_keypair(), new_hash_key(), datetime(2026, 1, 1, tzinfo=UTC)
     raw = compose_bundle(
         tenant="t",
@@ -39,7 +40,8 @@ def rule_set(action="redact", tools=("get_balance",)):
         hash_key=hash_key,
         agents=[{"id": "a", "key_hash": hash_agent_key(hash_key, "k")}],
         tools={"a": list(tools)},
-        defaults={c: {"request": action, "response": action} for c in CATEGORIES},
+        defaults={c: dict.fromkeys(("request", "response"), "allow" if only else action) for c in CATEGORIES},
+        rules={only: {"request": action, "response": action}} if only else {},
     )
     return RuleSet.build(verify_bundle(raw, sign_bundle(raw, keys.private), [keys.public]), ALL)
 
@@ -66,15 +68,44 @@ EXAMPLES = [(p, text) for p in ALL for text in p.match]
 
 @pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
 def test_a_secret_split_at_every_offset_comes_out_as_if_it_were_whole(pattern, text):
-    for around in (text, f"Sure: {text}\nBye"):
-        clean, expected = whole(around)
+    for rules, around in ((REDACT, f"Sure: {text}\nBye"), (rule_set(only=pattern.id), text)):
+        clean, expected = whole(around, rules)
         secret = Engine([pattern]).scan(around)[0]
         for cut in range(len(around) + 1):
-            out, inspection = streamed([around[:cut], around[cut:]])
+            out, inspection = streamed([around[:cut], around[cut:]], rules)
             assert "".join(out) == clean
             assert inspection.matches == expected.matches
             if pattern.redactable:
                 assert around[secret.start : secret.end] not in "".join(out)
+
+
+@pytest.mark.parametrize(
+    ("only", "text", "hits"),
+    [
+        # The longest hit of its kind, inside a longer run of the characters that are held.
+        ("payment_card", "1 2 3 4 5 6 7 8 9 0 1 2 3 " + "4000 0000 0000 " + "0000 006 7 8 9", 1),
+        ("phone_intl", "(1) (2) (3) (4) (5) (6) " + "+123 (456) 789-012-34" + " (5) (6)", 1),
+        ("iban", "PLEASE PAY TO THIS ACCOUNT NOW " + "MT84 MALT 0110 0001 2345 " + "MTLC AST0 01S OR ELSE I LEAVE", 1),
+        ("iban", "A B C D E F G H 1 2 3 " + "LC55 HEMM 0001 0001 0012 " + "0012 0002 3015 AND SO ON AND ON", 1),
+        # What stands directly before a candidate decides, though it was released long before.
+        ("payment_card", "A" + "4111 1111 1111 1111", 0),
+        ("ssn_us", "x-" + "536-22-8726", 0),
+        ("iban", "x" + "DE89 3704 0044 0532 0130 00", 0),
+        # A keyword that is far from its value, or never gets one.
+        (
+            "generic_secret_kv",
+            "The password for the secret garden is not a token. password   =>   " + "k9Lm2Qp7Zs4W",
+            1,
+        ),
+    ],
+)
+def test_long_runs_and_near_misses_letter_by_letter(only, text, hits):
+    for rules in (rule_set(only=only), REDACT):
+        clean, expected = whole(text, rules)
+        assert sum(n for m, n in expected.matches.items() if m.pattern.id == only) == hits
+        out, inspection = streamed(list(text), rules)
+        assert "".join(out) == clean
+        assert inspection.matches == expected.matches
 
 
 @pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
