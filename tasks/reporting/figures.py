@@ -223,10 +223,12 @@ def top_risks(posture: Posture, count: int = 5) -> Sequence[Mapping[str, Any]]:
 
 
 def assets_change(posture: Posture) -> str:
+    """New and gone assets, or why there is nothing to compare."""
     summary = posture["summary"]
     if posture["run"]["previous_run_id"] is None:
         return "No previous run to compare the assets with."
-    return f"{thousands(summary['assets_new'])} new assets, {thousands(summary['assets_gone'])} gone since the previous run."
+    new, gone = thousands(summary["assets_new"]), thousands(summary["assets_gone"])
+    return f"{new} new assets, {gone} gone since the previous run."
 
 
 def measured(finding: Mapping[str, Any]) -> str:
