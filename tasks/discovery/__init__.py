@@ -47,9 +47,6 @@ def discover(source_name: str, ctx: SourceContext) -> list[SourceResult]:
         return [SourceResult(source_name, "*", Completeness.ERROR, f"the source failed: {type(e).__name__}", ())]
 
 
-collect = discover
-lake_rows = asset_rows
-
 __all__ = [
     "SOURCES",
     "Inventory",
@@ -57,10 +54,8 @@ __all__ = [
     "SourceContext",
     "asset_rows",
     "assets_from_rows",
-    "collect",
     "discover",
     "enabled_sources",
-    "lake_rows",
     "load_inventory",
     "resolve",
 ]

@@ -78,8 +78,8 @@ def resolve(observations: Sequence[Observation], previous_aliases: Mapping[str, 
     """
     before = dict(previous_aliases or {})
     keys = [normalised(o.natural_keys) for o in observations]
-    for names in keys:
-        strongest(names)
+    for found in keys:
+        strongest(found)
     asset_of: dict[int, str] = {}
     aliases: set[Alias] = set()
     members: dict[str, list[int]] = defaultdict(list)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.discovery.natural_keys import KEY_ORDER, canonical_launch, normalised
+from tasks.discovery.natural_keys import KEY_ORDER, canonical_launch, normalised, tool_key
 from tasks.errors import ConfigError
 from tasks.records import AssetKind
 from tasks.strict_yaml import Lines, load_yaml
@@ -148,8 +148,23 @@ class _Reader:
         if not isinstance(entries, list):
             raise self.fail("`assets` must be a list: start each asset with `- id:`", ("assets",))
         assets = [self.asset(entry, ("assets", i)) for i, entry in enumerate(entries)]
+        assets = [self.named_tool(asset, assets, i) for i, asset in enumerate(assets)]
         self.references(assets)
         return Inventory(self.path, tuple(assets))
+
+    def named_tool(self, asset: InventoryAsset, assets: list[InventoryAsset], i: int) -> InventoryAsset:
+        """A declared tool with its key `mcp/server#name` turned into the key under which the server lists it."""
+        key = asset.natural_keys.get("tool")
+        if key is None:
+            return asset
+        server_id, hash_sign, name = key.partition("#")
+        server = next((a for a in assets if a.id == server_id and a.kind == AssetKind.MCP_SERVER), None)
+        if not hash_sign or not name or server is None:
+            raise self.fail(
+                f"the key `tool: {key}` must be `<id of a declared mcp_server>#<tool name>`",
+                ("assets", i, "keys", "tool"),
+            )
+        return replace(asset, natural_keys={**asset.natural_keys, "tool": tool_key(server.natural_keys, name)})
 
     def references(self, assets: list[InventoryAsset]) -> None:
         first: dict[str, InventoryAsset] = {}

@@ -21,7 +21,7 @@ import httpx
 
 from gateway.secrets import resolve_secret
 from tasks.discovery.inventory import InventoryAsset, Launch
-from tasks.discovery.natural_keys import strongest
+from tasks.discovery.natural_keys import tool_key
 from tasks.discovery.source import SourceContext, clean, refuse_metadata_address
 from tasks.discovery.tool_definitions import definition, definition_sha256, listing_sha256
 from tasks.errors import AispmError
@@ -130,7 +130,6 @@ class McpServers:
         )
 
     def _tool(self, ctx: SourceContext, server: InventoryAsset, tool: dict[str, Any]) -> Observation:
-        key_type, key = strongest(server.natural_keys)
         props: dict[str, Any] = {"sha256": definition_sha256(tool), "server": server.id, "tool_name": tool["name"]}
         covered = definition(tool)
         too_long = len(canonical_json(covered)) > MAX_DEFINITION
@@ -141,7 +140,7 @@ class McpServers:
             source_version=self.version,
             kind=AssetKind.TOOL,
             name=tool["name"],
-            natural_keys={"tool": f"{key_type}:{key}#{tool['name']}"},
+            natural_keys={"tool": tool_key(server.natural_keys, tool["name"])},
             props=props,
             evidence=f"tools/list {server.url or 'stdio'}",
             observed_at=ctx.clock(),

@@ -111,6 +111,12 @@ def strongest(keys: Mapping[str, str]) -> tuple[str, str]:
     raise ValueError(f"no natural key of a known type among {sorted(keys)}; known: {', '.join(KEY_ORDER)}")
 
 
+def tool_key(server_keys: Mapping[str, str], name: str) -> str:
+    """The key of one tool of an MCP server: the server's strongest key and the tool's name."""
+    key_type, key = strongest(server_keys)
+    return f"{key_type}:{key}#{name}"
+
+
 def normalised(keys: Mapping[str, str]) -> dict[str, str]:
     """Known, non-empty keys in order of strength, URLs normalised."""
     return {t: normalise_url(keys[t]) if t == "url" else keys[t] for t in KEY_ORDER if keys.get(t)}

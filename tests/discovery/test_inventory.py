@@ -181,6 +181,15 @@ def test_fields_that_only_sound_like_secrets_are_fine(tmp_path: Path) -> None:
     assert load_inventory(path).assets[0].props["max_tokens"] == 9
 
 
+def test_a_declared_tool_is_keyed_as_its_server_lists_it(tmp_path: Path) -> None:
+    server = "  - {id: mcp/a, kind: mcp_server, keys: {url: 'http://x/mcp'}}\n"
+    path = write(tmp_path, HEAD + "  - {id: t, kind: tool, keys: {tool: 'mcp/a#pay'}}\n" + server)
+    assert load_inventory(path).assets[0].natural_keys["tool"] == "url:http://x/mcp#pay"
+    path = write(tmp_path, HEAD + server + "  - id: t\n    kind: tool\n    keys: {tool: 'mcp/b#pay'}\n")
+    with pytest.raises(ConfigError, match=r":6: the key `tool: mcp/b#pay` must be"):
+        load_inventory(path)
+
+
 def test_a_missing_file_says_where_to_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"inventory\.example\.yaml"):
         load_inventory(tmp_path / "none.yaml")
