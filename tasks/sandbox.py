@@ -9,6 +9,7 @@ time limit.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime as dt
 import decimal
 import json
@@ -28,9 +29,12 @@ import duckdb
 from tasks.errors import ConfigError, IncompleteError
 from tasks.settings import CONTENT_ROOT
 
-MARTS_FOLDER = CONTENT_ROOT / "sql" / "views" / "marts"
-ADDRESS_SPACE_FACTOR = 4
+VIEWS_FOLDER = CONTENT_ROOT / "sql" / "views"
+ADDRESS_SPACE_FACTOR = 3
 """Address space over DuckDB's own limit: room for the interpreter and the library, too little for a giant string."""
+THREADS = 2
+_M_ARENA_MAX = -8
+"""glibc's mallopt(3): by default every thread reserves 64 MiB of address space, which the limit would count."""
 SCRATCH_MB = 256
 """Largest file the child may write, all of them in its private scratch folder (spill and the answer)."""
 OPEN_FILES = 64
@@ -48,33 +52,49 @@ class QueryResult:
 
 
 def build_sandbox(source: duckdb.DuckDBPyConnection, path: Path) -> dict[str, int]:
-    """Write all marts of `source` as tables into a new DuckDB file and put it at `path` in one step.
+    """Write all marts of `sql/views/marts` as tables into a new DuckDB file and put it at `path` in one step.
 
-    Readers of the old file keep it; `_snapshot` lists every table with its rows. Returns those counts. Raises what
-    DuckDB raises; the old file then stays.
+    `source` has the staging views of the lake. Readers of the old file keep it; `_snapshot` lists every table with its
+    rows, which are also returned. Raises what DuckDB raises; the old file then stays.
     """
-    views = {row[0] for row in source.execute("select view_name from duckdb_views() where not internal").fetchall()}
-    marts = [file.stem for file in sorted(MARTS_FOLDER.glob("*.sql")) if file.stem in views]
     path.parent.mkdir(parents=True, exist_ok=True)
+    home = source.execute("select current_database()").fetchall()[0][0]
     with tempfile.TemporaryDirectory(prefix=".sandbox-", dir=path.parent) as folder:
         draft = Path(folder) / "sandbox.duckdb"
         quoted = str(draft).replace("'", "''")
         source.execute(f"attach '{quoted}' as published")
+        source.execute("attach ':memory:' as workshop")
         try:
-            counts = {}
-            for mart in marts:
-                source.execute(f'create table published."{mart}" as from main."{mart}" order by all')
-                row = source.execute(f'select count(*) from published."{mart}"').fetchone()  # noqa: S608 - a file name of ours
-                counts[mart] = int(row[0]) if row else 0
-            source.execute('create table published._snapshot ("table" VARCHAR primary key, rows BIGINT)')
-            for mart, rows in counts.items():
-                source.execute("insert into published._snapshot values (?, ?)", [mart, rows])
+            counts = _fill(source, home)
         finally:
+            source.execute(f'use "{home}"')
+            source.execute("detach workshop")
             source.execute("detach published")
         with draft.open("rb") as handle:
             os.fsync(handle.fileno())
         draft.replace(path)
     return counts
+
+
+def _fill(con: duckdb.DuckDBPyConnection, home: str) -> dict[str, int]:
+    """Marts into `published`. Intermediate views become tables of `workshop` first: many marts stand on each."""
+    con.execute("use workshop")
+    for file in sorted((VIEWS_FOLDER / "staging").glob("*.sql")):
+        con.execute(f'create view "{file.stem}" as from "{home}".main."{file.stem}"')
+    for file in sorted((VIEWS_FOLDER / "intermediate").glob("*.sql")):
+        con.execute(f'create table "{file.stem}" as from (\n{_body(file)}\n)')
+    counts = {}
+    for file in sorted((VIEWS_FOLDER / "marts").glob("*.sql")):
+        con.execute(f'create table published."{file.stem}" as from (\n{_body(file)}\n) order by all')
+        row = con.execute(f'select count(*) from published."{file.stem}"').fetchone()  # noqa: S608 - a file name of ours
+        counts[file.stem] = int(row[0]) if row else 0
+    con.execute('create table published._snapshot ("table" VARCHAR primary key, rows BIGINT)')
+    con.executemany("insert into published._snapshot values (?, ?)", [list(pair) for pair in counts.items()])
+    return counts
+
+
+def _body(file: Path) -> str:
+    return file.read_text(encoding="utf-8").strip().rstrip(";")
 
 
 def run_query(
@@ -171,9 +191,11 @@ def _bound(wall_s: float, memory_mb: int) -> None:
     """Limits the child can not raise again. The alarm ends it even if the parent is gone."""
     seconds = int(wall_s) + 1
     signal.alarm(seconds)
+    with contextlib.suppress(AttributeError, OSError):  # other C libraries have no mallopt and need none
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     for kind, limit in (
         (resource.RLIMIT_AS, memory_mb * ADDRESS_SPACE_FACTOR * 1024 * 1024),
-        (resource.RLIMIT_CPU, seconds * 2),  # two threads
+        (resource.RLIMIT_CPU, seconds * THREADS),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_FSIZE, SCRATCH_MB * 1024 * 1024),
         (resource.RLIMIT_CORE, 0),
@@ -183,7 +205,9 @@ def _bound(wall_s: float, memory_mb: int) -> None:
 
 def _run(job: dict[str, Any]) -> dict[str, Any]:
     statement = _only_statement(job["sql"])
-    con = duckdb.connect(job["database"], read_only=True, config={"python_enable_replacements": "false"})
+    con = duckdb.connect(
+        job["database"], read_only=True, config={"python_enable_replacements": "false", "threads": THREADS}
+    )
     scratch = job["scratch"].replace("'", "''")
     for setting in (
         # The order matters: spill still writes after external access is off, so its place is fixed before; the lock
@@ -191,7 +215,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         f"set temp_directory = '{scratch}/spill'",
         f"set max_temp_directory_size = '{SCRATCH_MB}MB'",
         f"set memory_limit = '{int(job['memory_mb'])}MB'",
-        "set threads = 2",
+        f"set threads = {THREADS}",
         "set TimeZone = 'UTC'",
         "set allow_community_extensions = false",
         "set autoinstall_known_extensions = false",
