@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -23,7 +24,8 @@ def cookbook_queries() -> dict[str, tuple[str, str]]:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, truncated: bool) -> None:
     """Print a table on stdout; cells are data: no markup, no control characters."""
-    console = Console()
+    # Piped output is for other programs: no wrapping at 80 columns there.
+    console = Console(width=None if sys.stdout.isatty() else 240)
     table = Table(show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(Text(inert(column)), overflow="fold")

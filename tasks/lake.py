@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 import random
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -221,16 +222,17 @@ class Lake:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def connect(self, *, views: bool = True) -> duckdb.DuckDBPyConnection:
+    def connect(self, *, views: bool = True, only: Iterable[str] | None = None) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with a view per lake table in schema `lake`, and the views of `sql/views/` on top.
 
         The views name the exact files of each table's current version: a file planted in a folder is never read.
+        `only` limits it to the named lake tables, for a single question.
         """
         con = duckdb.connect()
         con.execute("set TimeZone = 'UTC'")
         con.execute("create schema lake")
-        for spec in tables().values():
-            con.execute(self._view(spec))
+        for name in tables() if only is None else only:
+            con.execute(self._view(tables()[name]))
         for layer in VIEW_LAYERS if views else ():
             for file in sorted(layer.glob("*.sql")):
                 body = file.read_text(encoding="utf-8").strip().rstrip(";")
@@ -240,9 +242,9 @@ class Lake:
                     raise LakeError(f"{file}: {e}") from e
         return con
 
-    def query(self, sql: str, parameters: Sequence[Any] = (), *, views: bool = False) -> list[dict[str, Any]]:
-        """Rows of a trusted query as dicts. `views` also builds the views of `sql/views/`."""
-        con = self.connect(views=views)
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a trusted query over the tables of schema `lake`, as dicts."""
+        con = self.connect(views=False, only=set(re.findall(r"\blake\.(\w+)", sql)))
         try:
             cursor = con.execute(sql, list(parameters))
             names = [column[0] for column in cursor.description or ()]
