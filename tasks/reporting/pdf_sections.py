@@ -284,11 +284,11 @@ def _controls(p: Posture) -> list[Flowable]:
                 f"from control_states where run_id = '{p['run']['run_id']}'",
             )
         for state in ("not_tested", "not_yet_applicable", "not_applicable"):
-            ids = [c["control_id"] for c in row.controls if c["state"] == state]
-            if ids:
-                words = f"{figures.STATE_NAMES[state].name} ({thousands(len(ids))}): " + ", ".join(ids[:400])
-                more = f", and {len(ids) - 400} more in posture.json" if len(ids) > 400 else ""
-                out.append(text(words + more, SMALL, 8_000))
+            keys = [c["key"] for c in row.controls if c["state"] == state]
+            if keys:
+                words = f"{figures.STATE_NAMES[state].name} ({thousands(len(keys))}): " + ", ".join(keys[:400])
+                more = f", and {len(keys) - 400} more in posture.json" if len(keys) > 400 else ""
+                out.append(text(words + more, SMALL, 24_000))
     return out
 
 

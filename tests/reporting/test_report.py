@@ -392,3 +392,12 @@ def test_the_first_run_claims_no_change_and_a_check_has_no_rate(make_posture: Ma
     assert "since the previous run" not in page
     assert "1 of 1" not in page
     assert "posture check" in page
+
+
+def test_no_control_is_named_without_its_framework_edition(written: dict[str, ReportFiles]) -> None:
+    for text in (pdf_text(written["clean"]), dom(written["clean"]).text):
+        flat = re.sub(r"\s", "", text)
+        for control in ("LLM03", "AML.T0004", "ASI05"):
+            assert (
+                len(re.findall(re.escape(control), flat)) == len(re.findall(r"@[\d.]+:" + re.escape(control), flat)) > 0
+            )
