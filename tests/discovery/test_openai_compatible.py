@@ -89,6 +89,10 @@ def serving(simulator: Simulator) -> Iterator[str]:
         ready.set()
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
+        rest = asyncio.all_tasks(loop)
+        for task in rest:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)
