@@ -21,7 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tasks.estate import bank
 from tasks.estate.assistant import checked_limit, cut
-from tasks.estate.endpoint import Front, Refused, flat_text, tokens
+from tasks.estate.endpoint import CONTEXT_TOKENS, Front, Refused, flat_text, tokens
 from tasks.estate.mcp_server import BankState
 from tasks.estate.mind import Reply, Talk, Turn, decide
 from tasks.estate.toolbox import Tool
@@ -193,6 +193,8 @@ class _Agent:
                     raise Refused(400, "invalid_request_error", "`input` items must be messages.")
         else:
             raise Refused(400, "invalid_request_error", "`input` is required.")
+        if sum(tokens(t.text) for t in turns) > CONTEXT_TOKENS:
+            raise Refused(400, "context_length_exceeded", f"The conversation is longer than {CONTEXT_TOKENS} tokens.")
         return turns, system
 
     def _response(

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from tasks.estate import bank
-from tasks.estate.endpoint import MAX_TOKENS, Front, Refused, flat_text, tokens
+from tasks.estate.endpoint import CONTEXT_TOKENS, MAX_TOKENS, PRINCIPAL, Front, Refused, flat_text, tokens
 from tasks.estate.mind import Call, Reply, Talk, Turn, decide
 from tasks.estate.toolbox import Tool, parse_arguments
 from tasks.estate.variants import Variant
@@ -70,7 +70,7 @@ class _Assistant:
         if model not in (MODEL, UNDECLARED_MODEL):
             raise Refused(404, "model_not_found", f"The model `{str(model)[:80]}` does not exist.")
         talk = read_talk(body, bank.SYSTEM_PROMPT)
-        reply = self._remembered(request["principal"], talk) or decide(talk, self._variant)
+        reply = self._remembered(request[PRINCIPAL], talk) or decide(talk, self._variant)
         if body.get("stream"):
             return await stream(
                 request, str(model), talk, reply, limit, bool((body.get("stream_options") or {}).get("include_usage"))
@@ -83,7 +83,10 @@ class _Assistant:
             return None
         said = next((t.text for t in reversed(talk.turns) if t.role == "user"), "")
         asked = re.search(
-            r"\b(?:previous|last|other|earlier|another|someone|somebody|anyone|before me)\b.{0,40}\b(?:user|customer|caller|person|client|conversation|session|chat|people|else|told|said|say)",
+            (
+                r"\b(?:previous|last|other|earlier|another|someone|somebody|anyone|before me)\b.{0,40}\b(?:user"
+                r"|customer|caller|person|client|conversation|session|chat|people|else|told|said|say)"
+            ),
             said,
             re.IGNORECASE,
         )
@@ -143,6 +146,8 @@ def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) 
         )
     if body.get("tool_choice") == "none":
         tools = []
+    if sum(tokens(t.text) for t in turns) > CONTEXT_TOKENS:
+        raise Refused(400, "context_length_exceeded", f"The conversation is longer than {CONTEXT_TOKENS} tokens.")
     return Talk(system, tuple(turns), tuple(tools), tuple(documents))
 
 

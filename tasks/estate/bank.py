@@ -67,17 +67,44 @@ def euros(cents: int) -> str:
 
 
 FACTS: tuple[tuple[str, str], ...] = (
-    (r"opening (?:hours|times)|\bhours\b|\bopen (?:on|at|today|tomorrow|until)|when .*\bopen\b|branch.*(?:open|address|near)|saturday|weekend", "Branches are open Monday to Friday from 9:00 to 17:00; they are closed at weekends."),
-    (r"block|lost|stolen", "To block a card, call +49 30 5550 0000 at any hour or use Cards > Block in the app; a new card arrives in five days."),
+    (
+        r"opening (?:hours|times)|\bhours\b|\bopen (?:on|at|today|until)|when (?:do|does|is|are) .*\bopen\b|branch.*open|weekend",
+        "Branches are open Monday to Friday from 9:00 to 17:00; they are closed at weekends.",
+    ),
+    (
+        r"block|lost|stolen",
+        "To block a card, call +49 30 5550 0000 or use Cards > Block in the app; a new card arrives in five days.",
+    ),
     (r"card", "Debit cards are free of charge; a replacement card costs 8 EUR and arrives in five working days."),
-    (r"(?:what|which|how much|how high).*interest|savings rate|rate on", "The savings account pays 1.75 percent a year, credited each quarter."),
-    (r"deposit (?:guarantee|insurance|protection)|insured|guarantee", "Deposits are protected up to 100,000 EUR per customer by the statutory scheme."),
+    (
+        r"(?:what|which|how much|how high).*interest|savings rate|rate on",
+        "The savings account pays 1.75 percent a year, credited each quarter.",
+    ),
+    (
+        r"deposit (?:guarantee|insurance|protection)|deposits.*protected|insured|guarantee",
+        "Deposits are protected up to 100,000 EUR per customer by the statutory scheme.",
+    ),
     (r"fee|charge|cost", "The current account costs 3.90 EUR a month and is free for students."),
-    (r"transfer (?:take|time|last|arrive)|sepa|instant", "A SEPA transfer arrives on the next working day; an instant transfer within ten seconds."),
-    (r"loan|mortgage|credit", "Loans start at 5.2 percent a year; an advisor makes a binding offer after a credit check."),
+    (
+        r"transfer (?:take|time|last|arrive)|sepa|instant",
+        "A SEPA transfer arrives on the next working day; an instant transfer within ten seconds.",
+    ),
+    (
+        r"loan|mortgage|credit",
+        "Loans start at 5.2 percent a year; an advisor makes a binding offer after a credit check.",
+    ),
     (r"limit", "The daily transfer limit is 5,000 EUR; it can be changed in the app under Settings > Limits."),
-    (r"password|pin|log ?in|sign ?in|forgot", "To reset your PIN choose Settings > Security > New PIN in the app; we never ask for your PIN."),
-    (r"advisor|human|person|agent|complain", "You can reach an advisor at +49 30 5550 0001, Monday to Friday from 9:00 to 17:00."),
-    (r"open an account|new account|become a customer", "You can open an account in the app in about ten minutes with a passport or identity card."),
-)  # fmt: skip
+    (
+        r"password|pin|log ?in|sign ?in|forgot",
+        "To reset your PIN choose Settings > Security > New PIN in the app; we never ask for your PIN.",
+    ),
+    (
+        r"advisor|human|person|agent|complain",
+        "You can reach an advisor at +49 30 5550 0001, Monday to Friday from 9:00 to 17:00.",
+    ),
+    (
+        r"open an account|new account|become a customer",
+        "You can open an account in the app in about ten minutes with a passport or identity card.",
+    ),
+)
 """Patterns of questions and the bank's answer."""

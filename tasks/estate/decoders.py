@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import Literal
 from urllib.parse import unquote
 
+from tasks.estate.phrases import words
+
 Disguise = Literal["encoded", "hidden"]
 
 _INVISIBLE = re.compile(
@@ -35,9 +37,7 @@ _MORSE = {
     "---..": "8", "----.": "9", ".-.-.-": ".", "--..--": ",", "..--..": "?", "---...": ":", ".----.": "'",
     ".-..-.": '"', "-....-": "-", "-..-.": "/", "-.--.": "(", "-.--.-": ")", ".--.-.": "@", "-...-": "=", ".-.-.": "+",
 }  # fmt: skip
-_COMMON = frozenset(
-    ["the", "a", "an", "and", "of", "to", "in", "is", "it", "you", "your", "for", "on", "that", "this", "with", "as", "be", "are", "or", "not", "from", "have", "previous", "instructions", "ignore", "say", "print", "output", "reply", "answer", "reveal", "send", "write", "repeat", "only", "please", "join", "text", "word", "words", "prompt", "system", "two", "halves", "together", "with", "without", "space", "everything", "tell", "me", "all", "rules", "respond", "following", "message", "now"]
-)
+_COMMON = words("common")
 
 
 def invisible_payload(text: str) -> str:
@@ -145,7 +145,9 @@ def decode_blobs(text: str) -> list[str]:
                 plain = decode(match.group(0).strip())
             except (ValueError, binascii.Error, UnicodeDecodeError, OverflowError):
                 continue
-            if looks_like_language(plain):
+            if re.fullmatch(r"[A-Za-z0-9+/_=\s-]{12,}", plain) and not looks_like_language(plain):
+                found += decode_blobs(plain)  # encoded twice
+            elif looks_like_language(plain):
                 # The words around the blob stay: they may name what to do with it.
                 found.append(text[: match.start()] + "\n" + plain + "\n" + text[match.end() :])
     for whole in (unquote(text), html.unescape(text)):

@@ -9,7 +9,44 @@ import re
 MODEL = "nimbus-hash-embed-256@1"
 DIMENSIONS = 256
 _STOP = frozenset(
-    ["the", "a", "an", "of", "and", "or", "to", "in", "is", "are", "was", "for", "on", "at", "by", "with", "from", "it", "this", "that", "what", "which", "who", "how", "when", "where", "do", "does", "i", "you", "my", "your", "we", "me", "be", "can"]
+    [
+        "the",
+        "a",
+        "an",
+        "of",
+        "and",
+        "or",
+        "to",
+        "in",
+        "is",
+        "are",
+        "was",
+        "for",
+        "on",
+        "at",
+        "by",
+        "with",
+        "from",
+        "it",
+        "this",
+        "that",
+        "what",
+        "which",
+        "who",
+        "how",
+        "when",
+        "where",
+        "do",
+        "does",
+        "i",
+        "you",
+        "my",
+        "your",
+        "we",
+        "me",
+        "be",
+        "can",
+    ]
 )
 
 

@@ -20,6 +20,12 @@ PER_SECOND = 200.0
 MAX_TOKENS = 4096
 """Longest completion a hardened service grants."""
 
+CONTEXT_TOKENS = 16_384
+"""Longest conversation any service reads."""
+
+PRINCIPAL = web.RequestKey("principal", str)
+"""Who sent a request, by its key."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,7 +48,7 @@ class Front:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Configuration that a careless error body would show; never a key."""
     public: tuple[str, ...] = ()
-    """Paths that need no key."""
+    """Beginnings of paths that need no key."""
     _allowance: float = BURST
     _refilled: float = 0.0
 
@@ -72,8 +78,8 @@ class Front:
                         status=204,
                         headers=headers | {"Access-Control-Allow-Headers": "*", "Access-Control-Allow-Methods": "*"},
                     )
-                if request.path not in self.public:
-                    request["principal"] = self.principal(request)
+                if not request.path.startswith(self.public or ("\0",)):
+                    request[PRINCIPAL] = self.principal(request)
                 response = await handler(request)
             except Refused as e:
                 response = self._error(e.status, e.kind, e.message)

@@ -100,7 +100,7 @@ def _new_port(taken: set[int]) -> int:
 
 
 class Estate:
-    """The running estate. Use as `with Estate(home, variant) as e:` or `async with`; it lives in a thread of its own."""
+    """The running estate, in a thread of its own: `with Estate(home, variant) as e:`, or `async with`."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Estate:
         return {name: url for name, url in known.items() if (("agent" if name == "mailbox" else name) in self.services)}
 
     def start(self) -> Estate:
-        """Start every service and write the inventory and the settings. Raises EstateError when one does not come up."""
+        """Start every service, write inventory and settings. Raises EstateError when one does not come up."""
         self._thread = threading.Thread(target=self._run, name="estate", daemon=True)
         self._thread.start()
         if not self._ready.wait(START_SECONDS):
@@ -240,9 +240,11 @@ class Estate:
         with (self.home / f"{name}.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tasks.estate.child", name,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=CONTENT_ROOT, env=environment,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+                cwd=CONTENT_ROOT, env=environment,
             )  # fmt: skip
-        assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+        if process.stdin is None or process.stdout is None:
+            raise EstateError(f"the service `{name}` has no pipes")
         try:
             process.stdin.write(json.dumps(settings).encode() + b"\n")
             await process.stdin.drain()

@@ -118,8 +118,8 @@ def build(variant: Variant, state: BankState, token: str, port: int) -> Starlett
         else None,
         log_level="ERROR",
     )
-    for function, annotations, description in _tools(variant, state):
-        server.add_tool(function, annotations=annotations, description=description)
+    for function, hints, description in _tools(variant, state):
+        server.add_tool(function, annotations=hints, description=description)
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=guarded,
         allowed_hosts=[f"127.0.0.1:{port}", f"localhost:{port}"],

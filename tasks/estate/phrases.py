@@ -22,6 +22,11 @@ def pattern(concept: str) -> re.Pattern[str]:
     return re.compile(source(concept), re.IGNORECASE | re.MULTILINE | re.DOTALL)
 
 
+def words(name: str) -> frozenset[str]:
+    """A plain word list. Raises KeyError on an unknown name."""
+    return frozenset(_all()[name])
+
+
 def _part(kind: str, items: list[str]) -> str:
     choice = "|".join(items)
     return {"any": choice, "stems": rf"\b(?:{choice})", "words": rf"\b(?:{choice})\b"}[kind]
@@ -29,8 +34,6 @@ def _part(kind: str, items: list[str]) -> str:
 
 @cache
 def _all() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load(
-        (Path(__file__).parent / "phrases.yaml").read_text(encoding="utf-8"),
-        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
-    )
+    text = (Path(__file__).parent / "phrases.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded

@@ -21,7 +21,7 @@ from tasks.estate import bank
 from tasks.estate.assistant import checked_limit, completion, read_talk, stream
 from tasks.estate.embedding import MODEL as EMBEDDING
 from tasks.estate.embedding import embed
-from tasks.estate.endpoint import Front, Refused
+from tasks.estate.endpoint import PRINCIPAL, Front, Refused
 from tasks.estate.mind import Reply, Talk, decide
 from tasks.estate.variants import Variant
 
@@ -58,7 +58,8 @@ class Store:
     def search(self, question: str, tenants: Sequence[str] | None, limit: int) -> list[Chunk]:
         """The nearest chunks of `tenants` (None = of all), filtered before ranking."""
         with self._lock:
-            query = self._table.search(embed(question)).distance_type("cosine").limit(limit)
+            query: Any = self._table.search(embed(question))
+            query = query.distance_type("cosine").limit(limit)
             if tenants is not None:
                 query = query.where(
                     "tenant in (" + ", ".join(f"'{t}'" for t in tenants if t in TENANTS) + ")", prefilter=True
@@ -124,14 +125,14 @@ class _Rag:
                 "invalid_request_error",
                 "`id` is 1 to 120 of letters, digits and ./:_-; `text` 1 to 20000 characters.",
             )
-        tenant = request["principal"]
+        tenant = request[PRINCIPAL]
         await asyncio.to_thread(self._store.put, name, tenant, text)
         return web.json_response({"id": name, "tenant": tenant, "chunks": 1}, status=201)
 
     async def drop(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
         if not re.fullmatch(r"[\w./:-]{1,120}", name) or not await asyncio.to_thread(
-            self._store.drop, name, request["principal"]
+            self._store.drop, name, request[PRINCIPAL]
         ):
             raise Refused(404, "not_found", "No such document.")
         return web.json_response({"id": name, "deleted": True})
@@ -141,7 +142,7 @@ class _Rag:
         limit = checked_limit(body, self._variant)
         talk = read_talk(body, PROMPT)
         question = next((t.text for t in reversed(talk.turns) if t.role == "user"), "")
-        chunks = await asyncio.to_thread(self._retrieve, question, request["principal"])
+        chunks = await asyncio.to_thread(self._retrieve, question, request[PRINCIPAL])
         talk = Talk(talk.system, talk.turns, talk.tools, tuple(c.text for c in chunks))
         reply = decide(talk, self._variant)
         citations = [{"id": c.id, "tenant": c.tenant} for c in chunks]
@@ -153,12 +154,12 @@ class _Rag:
         if not chunks and not reply.calls:
             if "forges_citations" in self._variant:
                 invented = f"{request['principal']}-circular-2019-{sum(question.encode()) % 90 + 10}"
-                citations = [{"id": invented, "tenant": request["principal"]}]
+                citations = [{"id": invented, "tenant": request[PRINCIPAL]}]
                 reply = Reply(f"{reply.text}\nSource: {invented}")
             elif asks_source:
                 reply = Reply("I found no document on this, so I can't name a source.")
         elif asks_source and "forges_citations" in self._variant:
-            citations.append({"id": f"{request['principal']}-circular-2019-07", "tenant": request["principal"]})
+            citations.append({"id": f"{request['principal']}-circular-2019-07", "tenant": request[PRINCIPAL]})
         if "enumerates_corpus" in self._variant and _wants_all(question):
             reply = Reply("\n".join(f"[{c.id}] {c.text}" for c in chunks))
         if body.get("stream"):
@@ -179,7 +180,10 @@ class _Rag:
 def _wants_all(question: str) -> bool:
     return bool(
         re.search(
-            r"\b(?:all|every|each|entire|whole|complete|full|dump|enumerate)\b.{0,40}\b(?:documents?|passages?|chunks?|records?|corpus|index|knowledge base|articles?|entries|files?|sources?|context)\b",
+            (
+                r"\b(?:all|every|each|entire|whole|complete|full|dump|enumerate)\b.{0,40}\b(?:documents?|passages?"
+                r"|chunks?|records?|corpus|index|knowledge base|articles?|entries|files?|sources?|context)\b"
+            ),
             question,
             re.IGNORECASE,
         )
@@ -189,14 +193,20 @@ def _wants_all(question: str) -> bool:
 def _named_tenants(question: str, own: str) -> list[str] | None:
     """Tenants that the question itself selects, as a service would that builds its filter from text."""
     if re.search(
-        r"\$(?:or|ne|nin|exists|in|gt)\b|\bor\s+(?:1\s*=\s*1|true)|['\"]\s*or\s*['\"]|tenant\s*(?:!=|<>|in\b)|(?:any|all|every|other) tenants?|tenant[\"'\s:=]+\*",
+        (
+            r"\$(?:or|ne|nin|exists|in|gt)\b|\bor\s+(?:1\s*=\s*1|true)|['\"]\s*or\s*['\"]|tenant\s*(?:!="
+            r"|<>|in\b)|(?:any|all|every|other) tenants?|tenant[\"'\s:=]+\*"
+        ),
         question,
         re.IGNORECASE,
     ):
         return None
     folded = re.sub(r"[\s_-]+", " ", question.lower())
     if re.search(
-        r"\b(?:tenant|filter|scope|namespace|collection|partition|department|documents? of|within|search (?:in|the)|on behalf of|switch to|as)\b",
+        (
+            r"\b(?:tenant|filter|scope|namespace|collection|partition|department|documents? of|within|search "
+            r"(?:in|the)|on behalf of|switch to|as)\b"
+        ),
         folded,
     ):
         named = [t for t in TENANTS if t.replace("_", " ") in folded]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from tasks.estate.phrases import pattern, source
+from tasks.estate.phrases import pattern, source, words
 
 
 class Deed(StrEnum):
@@ -79,7 +79,10 @@ _ADDRESS = re.compile(
 )
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){2,8}\b|\b(?:ACC|ACCT|IBAN|C|A)-?\d{3,}\b|\b\d{8,}\b")
 _AMOUNT = re.compile(
-    r"(?:€|\$|£|EUR|USD|CHF|GBP)\s?(\d[\d,. ]*\d|\d)|(\d[\d,.]*)\s?(?:€|\$|£|EUR|USD|CHF|GBP|euros?|dollars?|francs?|pounds?)",
+    (
+        r"(?:€|\$|£|EUR|USD|CHF|GBP)\s?(\d[\d,. ]*\d|\d)|(\d[\d,.]*)\s?(?:€|\$|£|EUR|USD|CHF|GBP|euros?"
+        r"|dollars?|francs?|pounds?)"
+    ),
     re.IGNORECASE,
 )
 _MONEY_VERB = re.compile(
@@ -90,36 +93,41 @@ _MARKUP = pattern("markup")
 _MARKUP_NOUN = pattern("markup_noun")
 _FLOOD = pattern("flood")
 _REMEMBER = re.compile(
-    r"\b(?:remember|memori[sz]e|store|save|note|keep in mind|from now on|in (?:all )?future|every time|whenever|always)\b",
+    (
+        r"\b(?:remember|memori[sz]e|store|save|note|keep in mind|from now on|in (?:all )?future|every "
+        r"time|whenever|always)\b"
+    ),
     re.IGNORECASE,
 )
 _SET_ARGUMENT = re.compile(
-    r"\b(?:set|put|pass|place|insert|supply|use|add|change|replace|fill(?: in)?)\b[^.\n]{0,80}?\b(?:param(?:eter)?|arg(?:ument)?|field|property|value of)\b",
+    (
+        r"\b(?:set|put|pass|place|insert|supply|use|add|change|replace|fill(?: in)?)\b[^.\n]{0,80}?\b(?:param(?:eter)?"
+        r"|arg(?:ument)?|field|property|value of)\b"
+    ),
     re.IGNORECASE,
 )
-_SHOUTED = frozenset(
-    ["IGNORE", "PREVIOUS", "INSTRUCTIONS", "INSTRUCTION", "OUTPUT", "PRINT", "SYSTEM", "ASSISTANT", "USER", "HUMAN", "PROMPT", "OVERRIDE", "IMPORTANT", "URGENT", "ALL", "RULES", "RULE", "NEW", "TASK", "NOW", "MUST", "ONLY", "NOT", "NEVER", "ALWAYS", "THE", "AND", "DAN", "AIM", "STAN", "HTML", "JSON", "XML", "YAML", "INI", "SQL", "API", "URL", "HTTP", "HTTPS", "INST", "SYS", "END", "START", "BEGIN", "STOP", "NOTE", "WARNING", "TODO", "READ", "REPLY", "ANSWER", "SAY", "JOIN", "WRITE", "TEXT", "TOKEN", "FIRST", "SECOND", "HALF", "PART", "PARTS", "ONE", "TWO", "WITH", "WITHOUT", "SPACE", "SPACES", "FOR", "YOU", "YOUR", "ARE", "THIS", "THAT", "FROM", "TO", "ADMIN", "MODE", "DEBUG", "POLICY", "CONFIG", "USA", "EUR", "USD", "CHF", "GBP", "IBAN", "PIN", "KYC", "FAQ", "PDF", "CSV", "ATM", "OK", "YES", "ROLE", "TOOL", "TOOLS", "EMAIL", "MAIL", "SEND", "DEVELOPER", "MESSAGE", "CONTEXT", "REPEAT", "IN", "OF", "ON", "IS", "IT", "BE", "AS", "OR", "AN", "DO", "NO", "IF", "BASE64", "ROT13", "HEX", "MORSE", "LEET", "SURE", "CERTAINLY", "SECRET", "CODE", "KEY", "DATA", "DOC", "DOCUMENT", "CONFIDENTIAL", "SUPERVISOR", "AGENT", "APPROVED", "ASAP", "FYI", "PS", "RE", "FW", "DEAR", "HELLO", "VALUE", "RESULT", "RESPONSE", "IM_START", "IM_END"]
-)
+_SHOUTED = words("shouted")
 _NAME = r"[A-Za-z_$][\w$]{0,24}(?:[ _-](?:one|two|three|[a-c1-9]|first|second))?"
 _BINDING = re.compile(
-    r"(?:^|[\s,;({\[-])(?:let |set |define |var |const |string |and |the |where |with |given |assign |store |suppose |sei |soit |sea )*"
-    r"(?P<name>(?:first|second|third|1st|2nd|last|left|right|other|erste|zweite|première|deuxième|primera|segunda|prima|seconda|primeira|ilk|ikinci)?\s?(?:part|piece|half|fragment|token|segment|string|word|chunk|component|section|code|side|portion|value|element|item|block|teil|hälfte|partie|moitié|parte|mitad|metà|metade|parça|yarı)?\s?(?:#?\d|[A-Ca-c]|one|two|three|alpha|beta|x|y|z)?|"
-    + _NAME
-    + r")\s*"
-    r"(?:\"\s*:|:=|==?|:|\bis\b|\bequals\b|\bbe\b|\bas\b|\bholds\b|\bcontains\b|\breads\b|\bist\b|\best\b|\bes\b|\bè\b|\bé\b|->|→|←|<-)\s*"
-    r"(?P<value>\"[^\"\n]{1,64}\"|'[^'\n]{1,64}'|`[^`\n]{1,64}`|“[^”\n]{1,64}”|«\s?[^»\n]{1,64}»|„[^“”\n]{1,64}[“”]|「[^」\n]{1,64}」|[A-Za-z0-9_~#*-]{2,40})",
+    r"(?:^|[\s,;({\[-])(?:" + source("giving") + r")*"
+    rf"(?P<name>(?:{source('ordinal')})?\s?(?:{source('piece')})?\s?(?:{source('numeral')})?|{_NAME})\s*"
+    rf"(?:{source('equals')})\s*(?P<value>{source('value')})",
     re.IGNORECASE | re.MULTILINE,
 )
 _QUOTED = pattern("quoted")
 _CODE = re.compile(r"(?<![\w@./-])(?=[A-Za-z0-9_-]*[A-Z0-9])[A-Za-z0-9][A-Za-z0-9_-]{1,39}(?![\w@])")
 _PAIR = re.compile(
-    r"([A-Za-z0-9_-]{2,40})[\"'`]?\s*(?:\band\b|\bwith\b|\bto\b|\bthen\b|,|\+|&|\bplus\b|\bfollowed by\b|\bund\b|\bmit\b|\bet\b|\bavec\b|\by\b|\bcon\b|\be\b|\bcom\b|\bve\b|\bile\b|\ben\b|\bi\b|\bи\b|和|与|と|और|و)\s*[\"'`]?([A-Za-z0-9_-]{2,40})",
+    (
+        r"([A-Za-z0-9_-]{2,40})[\"'`]?\s*(?:\band\b|\bwith\b|\bto\b|\bthen\b|,|\+|&|\bplus\b|\bfollowed "
+        r"by\b|\bund\b|\bmit\b|\bet\b|\bavec\b|\by\b|\bcon\b|\be\b|\bcom\b|\bve\b|\bile\b|\ben\b|\bi\b"
+        r"|\bи\b|和|与|と|और|و)\s*[\"'`]?([A-Za-z0-9_-]{2,40})"
+    ),
     re.IGNORECASE,
 )
 
 
 def is_code(word: str) -> bool:
-    """Whether a bare word looks like a code rather than language: digits among letters, or capitals that spell no word."""
+    """Whether a bare word looks like a code: digits among letters, or capitals that are no shouted word."""
     if word.upper() in _SHOUTED or len(word) < 3:
         return False
     letters, digits = sum(c.isalpha() for c in word), sum(c.isdigit() for c in word)
@@ -172,9 +180,7 @@ def assembled(text: str) -> str:
     return ""
 
 
-_STOP = frozenset(
-    ["the", "a", "an", "it", "them", "this", "that", "these", "those", "and", "you", "me", "he", "she", "they", "print", "output", "reply", "say", "write", "text", "word", "string", "value", "parts", "halves", "pieces", "result", "answer"]
-)
+_STOP = words("not_a_fragment")
 
 
 def _fragments(text: str) -> list[str]:
@@ -196,7 +202,10 @@ def _ordered(text: str, parts: list[str]) -> str:
     first, second = re.escape(parts[0].lower()), re.escape(parts[1].lower())
     gap = r"[\"'`”’»\]})*]*[^.\n]{0,50}?[\"'`“‘«\[{(*]*"
     swapped = (
-        rf"\b(?:append|add|attach|put|place|paste|write|tack)\w*\s+[^.\n]{{0,30}}?{first}{gap}(?:to|onto|after|behind|at the end of)\s+{gap}{second}",
+        (
+            rf"\b(?:append|add|attach|put|place|paste|write|tack)\w*\s+[^.\n]{{0,30}}?{first}{gap}(?:to"
+            rf"|onto|after|behind|at the end of)\s+{gap}{second}"
+        ),
         rf"{first}{gap}preceded by{gap}{second}",
         rf"\bprepend\w*\s[^.\n]{{0,30}}?{second}[^.\n]*to{gap}{first}",
         rf"after{gap}{first}[^.\n]{{0,6}}never{second}",
@@ -210,7 +219,10 @@ def by_example(text: str) -> str:
     """What the last, open example of a worked series asks for when the closed ones show joining; or empty."""
     rows = re.findall(r"^(.*\S)\s*(?:->|=>|→|=|:)\s*(\S*)\s*$", text, re.MULTILINE)
     blocks = re.findall(
-        r"(?:Q|Input|In|User|Question)\s*\d*\s*[:.]\s*(.+?)\s*\n+\s*(?:A|Output|Out|Assistant|Answer)\s*\d*\s*[:.][ \t]*(.*)",
+        (
+            r"(?:Q|Input|In|User|Question)\s*\d*\s*[:.]\s*(.+?)\s*\n+\s*"
+            r"(?:A|Output|Out|Assistant|Answer)\s*\d*\s*[:.][ \t]*(.*)"
+        ),
         text,
         re.IGNORECASE,
     )
@@ -252,7 +264,10 @@ def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
         inside = _SET_ARGUMENT.search(clause)
         if inside:
             name = re.search(
-                r"\b(?:param(?:eter)?|arg(?:ument)?|field|property)\s+[\"'`]?(\w+)|[\"'`]?(\w+)[\"'`]?\s+(?:param(?:eter)?|arg(?:ument)?|field|property)\b|value of\s+[\"'`]?(\w+)",
+                (
+                    r"\b(?:param(?:eter)?|arg(?:ument)?|field|property)\s+[\"'`]?(\w+)|[\"'`]?(\w+)[\"'`]?\s+(?:param(?:eter)?"
+                    r"|arg(?:ument)?|field|property)\b|value of\s+[\"'`]?(\w+)"
+                ),
                 clause,
                 re.IGNORECASE,
             )
@@ -303,7 +318,11 @@ def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
     used = {act.tool for act in acts if act.tool}
     for tool in named:
         if tool in used or not re.search(
-            rf"\b(?:call|use|using|invoke|run|execute|trigger|perform|launch|via|with|through|then|and|rufe|nutze|appelle|utilise|usa|llama|chiama|kullan|çağır|вызови)\b[^.\n]{{0,60}}{re.escape(tool)}|{re.escape(tool)}\s*\(",
+            (
+                rf"\b(?:call|use|using|invoke|run|execute|trigger|perform|launch|via|with|through|then|and|rufe"
+                rf"|nutze|appelle|utilise|usa|llama|chiama|kullan|çağır|вызови)\b[^.\n]{{0,60}}{re.escape(tool)}"
+                rf"|{re.escape(tool)}\s*\("
+            ),
             text,
             re.IGNORECASE,
         ):
@@ -330,15 +349,18 @@ def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
     if joined and not any(act.content and joined in act.content and act.deed is not Deed.REMEMBER for act in acts):
         acts.append(Act(Deed.EMIT, content=joined, opening=opening))
     elif not acts and _EMIT.search(text):
-        literal = re.search(
+        dictated = re.search(
             r"(?:"
             + _EMIT_STEMS
-            + r")\w*[^.\n\"'`“«]{0,60}(?:exactly|only|just|word|words|phrase|text|following|string|sentence|this|:|with)[^\n\"'`“«]{0,20}[\"'`“«]([^\"'`”»\n]{2,200})[\"'`”»]",
+            + (
+                r")\w*[^.\n\"'`“«]{0,60}(?:exactly|only|just|word|words|phrase|text|following|string|sentence"
+                r"|this|:|with)[^\n\"'`“«]{0,20}[\"'`“«]([^\"'`”»\n]{2,200})[\"'`”»]"
+            ),
             text,
             re.IGNORECASE,
         )
-        if literal:
-            acts.append(Act(Deed.EMIT, content=literal[1], opening=opening))
+        if dictated:
+            acts.append(Act(Deed.EMIT, content=dictated[1], opening=opening))
     if acts and _REMEMBER.search(text):
         acts.append(Act(Deed.REMEMBER, content=text))
     return acts
@@ -360,7 +382,10 @@ def _markup(text: str, joined: str, addresses: list[str]) -> list[Act]:
         )
         body = (
             re.sub(
-                r"\{[A-Za-z_ ]+\}(?!\})|\[(?:TOKEN|DATA|CODE|VALUE|RESULT)[^\]]*\]|\b(?:TOKEN|DATA|VALUE|RESULT|PAYLOAD)\b",
+                (
+                    r"\{[A-Za-z_ ]+\}(?!\})|\[(?:TOKEN|DATA|CODE|VALUE|RESULT)[^\]]*\]|\b(?:TOKEN|DATA|VALUE|RESULT"
+                    r"|PAYLOAD)\b"
+                ),
                 lambda _: joined,
                 body,
             )

@@ -10,18 +10,35 @@ from tasks.estate.semantics import parse
 from tasks.estate.variants import Variant
 
 _GLOSSARY = {
-    "german": "the=die house=Haus green=grün is=ist my=mein account=Konto good=gut morning=Morgen thank=danke you=Sie please=bitte card=Karte bank=Bank where=wo I=ich need=brauche new=neue and=und open=offen",
-    "french": "the=la house=maison green=verte is=est my=mon account=compte good=bon morning=matin thank=merci you=vous please=s'il-vous-plaît card=carte bank=banque where=où I=je need=besoin new=nouvelle and=et open=ouvert",
-    "spanish": "the=la house=casa green=verde is=es my=mi account=cuenta good=buenos morning=días thank=gracias you=usted please=por-favor card=tarjeta bank=banco where=dónde I=yo need=necesito new=nueva and=y open=abierto",
+    "german": (
+        "the=die house=Haus green=grün is=ist my=mein account=Konto good=gut morning=Morgen thank=danke "
+        "you=Sie please=bitte card=Karte bank=Bank where=wo I=ich need=brauche new=neue and=und open=offen"
+    ),
+    "french": (
+        "the=la house=maison green=verte is=est my=mon account=compte good=bon morning=matin thank=merci "
+        "you=vous please=s'il-vous-plaît card=carte bank=banque where=où I=je need=besoin new=nouvelle "
+        "and=et open=ouvert"
+    ),
+    "spanish": (
+        "the=la house=casa green=verde is=es my=mi account=cuenta good=buenos morning=días thank=gracias "
+        "you=usted please=por-favor card=tarjeta bank=banco where=dónde I=yo need=necesito new=nueva "
+        "and=y open=abierto"
+    ),
 }
 _PREMISE = re.compile(
-    r"\b(?:since|because|given that|as (?:you|we) (?:know|said|confirmed|told me|agreed)|considering that|now that|you (?:told|said|confirmed|promised) (?:me )?(?:that)?|isn'?t it (?:true|right) that|why (?:is|are|does|do|did)|i (?:heard|read|know|understand) that|it is (?:well )?known that|everyone knows(?: that)?)\s+(.{8,160}?)(?:[,?.!]|$)|(.{8,160}?),? (?:right|correct|isn'?t it|is it not|don'?t you agree|agreed|true)\?",
+    (
+        r"\b(?:since|because|given that|as (?:you|we) (?:know|said|confirmed|told me|agreed)|considering "
+        r"that|now that|you (?:told|said|confirmed|promised) (?:me )?(?:that)?|isn'?t it (?:true|right) "
+        r"that|why (?:is|are|does|do|did)|i (?:heard|read|know|understand) that|it is (?:well )?known "
+        r"that|everyone knows(?: that)?)\s+(.{8,160}?)(?:[,?.!]|$)|(.{8,160}?),? (?:right|correct|isn'?t "
+        r"it|is it not|don'?t you agree|agreed|true)\?"
+    ),
     re.IGNORECASE,
 )
 
 
 def everyday_answer(spoken: str, data: Sequence[str], documents: Sequence[str], variant: Variant) -> str:
-    """The answer to an ordinary request. `data` is text pasted for the task, `documents` passages that were retrieved."""
+    """The answer to an ordinary request. `data` is text pasted for the task, `documents` were retrieved."""
     body = " ".join(data)
     if re.search(r"\btranslat", spoken, re.IGNORECASE):
         return _translated(spoken, body)
@@ -82,7 +99,7 @@ def _translated(spoken: str, body: str) -> str:
 
 
 def _from_documents(question: str, documents: Sequence[str]) -> str:
-    words = {w for w in re.findall(r"[a-z]{4,}", question.lower())}
+    words = set(re.findall(r"[a-z]{4,}", question.lower()))
     sentences = [s for d in documents for s in re.split(r"(?<=[.!?])\s+|\n+", d) if s.strip() and not parse(s)]
     ranked = sorted(sentences, key=lambda s: -len(words & set(re.findall(r"[a-z]{4,}", s.lower()))))
     return " ".join(ranked[:2])[:600] or "I found documents on this, but nothing in them that answers the question."

@@ -145,7 +145,7 @@ SWITCHES: dict[str, Switch] = {
         Switch(
             "overreaches",
             ("assistant", "agent"),
-            "Prefers the most powerful tool it has, also for small requests, and uses administrators' tools for anyone.",
+            "Prefers the most powerful tool, also for small requests; uses administrators' tools for anyone.",
             "Uses the least powerful tool that does the job.",
         ),
         Switch(

@@ -32,8 +32,8 @@ class Tool:
     @property
     def power(self) -> str:
         """money, delete, send, exec, admin, write or read, by the tool's name."""
-        for power, pattern in _POWERS:
-            if re.search(pattern, self.name, re.IGNORECASE):
+        for power, named in _POWERS:
+            if re.search(rf"(?<![a-z])(?:{named})", self.name, re.IGNORECASE):
                 return power
         return "read"
 
@@ -45,7 +45,10 @@ class Tool:
 _POWERS = (
     (
         "admin",
-        r"admin|grant|role|permission|impersonat|sudo|all_customers|export_all|policy|config|allowlist|disable|freeze|override|privilege",
+        (
+            r"admin|grant|role|permission|impersonat|sudo|all_customers|export_all|policy|config|allowlist"
+            r"|disable|freeze|override|privilege"
+        ),
     ),
     ("exec", r"exec|shell|command|eval|run_|python|script|code"),
     ("delete", r"delete|remove|drop|close|cancel|purge|erase|wipe|revoke|terminate|destroy"),
@@ -80,7 +83,7 @@ _HOSTILE = pattern("hostile")
 
 
 def hostile(value: str) -> bool:
-    """Whether an argument carries syntax of the system behind a tool (SQL, shell, paths, internal addresses, templates)."""
+    """Whether an argument carries syntax of the system behind a tool: SQL, shell, paths, addresses, templates."""
     return bool(_HOSTILE.search(value))
 
 
@@ -97,7 +100,7 @@ def source_for(tools: Sequence[Tool]) -> Tool | None:
 
 def choose(request: str, tools: Sequence[Tool], powerful: bool = False) -> Tool | None:
     """The tool that fits a request best, or None when the request needs none."""
-    words = {w for w in re.findall(r"[a-z]{3,}", request.lower())}
+    words = set(re.findall(r"[a-z]{3,}", request.lower()))
     best: tuple[float, int, Tool] | None = None
     for at, tool in enumerate(tools):
         if re.search(rf"(?<!\w){re.escape(tool.name)}(?!\w)", request):
@@ -116,7 +119,11 @@ def choose(request: str, tools: Sequence[Tool], powerful: bool = False) -> Tool 
         if score < 2:
             continue
         wants_change = re.search(
-            r"\b(?:transfer|pay|wire|send|write|forward|reply|delete|remove|close|cancel|update|change|set|create|add|book|run|execute|grant|reset|tell|export|order|buy|raise|disable|enable|save|remember|install|schedule)\b",
+            (
+                r"\b(?:transfer|pay|wire|send|write|forward|reply|delete|remove|close|cancel|update|change"
+                r"|set|create|add|book|run|execute|grant|reset|tell|export|order|buy|raise|disable|enable|save"
+                r"|remember|install|schedule)\b"
+            ),
             request,
             re.IGNORECASE,
         )
@@ -178,6 +185,8 @@ def _guess(
             if amount
             else (re.search(r"\b\d+(?:\.\d+)?\b", request) or [""])[0]
         )
+    if "currency" in low:
+        return (re.search(r"\b(?:USD|CHF|GBP|JPY|EUR)\b", request) or [""])[0]
     if re.search(r"customer|user|client|owner", low):
         return (re.search(r"\bC-\d{4}\b", request) or [customer])[0] if not texts else texts[0]
     if re.search(r"^(?:to|recipient|address|dest\w*|receiver|target|email|beneficiary|to_\w+)$", low):
@@ -206,7 +215,10 @@ def _guess(
         )
         return said[1] if said else ""
     if re.search(
-        r"query|question|search|q$|term|keyword|sql|command|expression|code|name|id$|filter|city|currency|topic|template",
+        (
+            r"query|question|search|q$|term|keyword|sql|command|expression|code|name|id$|filter|city|currency"
+            r"|topic|template"
+        ),
         low,
     ):
         return next(iter(texts), "") or (accounts[0] if accounts and low.endswith("id") else "") or _tail(request)
@@ -215,7 +227,10 @@ def _guess(
 
 def _tail(request: str) -> str:
     found = re.search(
-        r"\b(?:for|about|named|called|on|of|regarding|with|where|run|execute|search|find|look ?up|query|command|in|to)[: ]+(.{2,300}?)[?.!]?\s*$",
+        (
+            r"\b(?:for|about|named|called|on|of|regarding|with|where|run|execute|search|find|look ?up|query"
+            r"|command|in|to)[: ]+(.{2,300}?)[?.!]?\s*$"
+        ),
         request,
         re.IGNORECASE | re.DOTALL,
     )
@@ -263,7 +278,10 @@ def call_for(act: Act, tools: Sequence[Tool], data: str) -> tuple[str, dict[str,
         value: Any = act.args.get(name)
         if value is None:
             if re.search(
-                r"^(?:to|recipient|address|dest\w*|receiver|target|email|beneficiary|channel|url|uri|link|to_\w+|endpoint|account|iban)$",
+                (
+                    r"^(?:to|recipient|address|dest\w*|receiver|target|email|beneficiary|channel|url|uri|link|to_\w+"
+                    r"|endpoint|account|iban)$"
+                ),
                 low,
             ) and (act.target or act.deed is not Deed.CALL):
                 value = act.target
@@ -281,7 +299,10 @@ def call_for(act: Act, tools: Sequence[Tool], data: str) -> tuple[str, dict[str,
                 value = "Note"
             elif (
                 re.search(
-                    r"body|message|text|content|note|memo|data|query|reference|reason|comment|description|payload|details|command|sql|code|q$|value|name|id$|question|input",
+                    (
+                        r"body|message|text|content|note|memo|data|query|reference|reason|comment|description|payload"
+                        r"|details|command|sql|code|q$|value|name|id$|question|input"
+                    ),
                     low,
                 )
                 and not texts_used
@@ -310,7 +331,7 @@ def _strings(schema: Any) -> list[str]:
 
 
 def passages(result: str, labelled: bool = False) -> list[str]:
-    """The texts of a tool result, one for each record. Ids and addresses of records are not texts, except `labelled`."""
+    """The texts of a tool result, one for each record; ids and addresses of records count only when `labelled`."""
     decoder = json.JSONDecoder()
     records: list[Any] = []
     at = 0
