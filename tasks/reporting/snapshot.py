@@ -34,7 +34,8 @@ def build_posture(
     run = _one(con, "select * from runs where run_id = ?", run_id)
     if run is None:
         raise ConfigError(f'the lake has no run {run_id}; `aispm sql "from runs"` lists them')
-    figures = _one(con, "select * from posture where run_id = ?", run_id) or {}
+    every = {row["run_id"]: row for row in _rows(con, "select * from posture order by started_at, run_id")}
+    figures = every[run_id]
     previous = run["previous_run_id"]
     assets = _assets(con, run_id)
     findings = _findings(con, run_id)
@@ -85,12 +86,12 @@ def build_posture(
             "proof": _counted(assets, "proof_label", "label", "assets"),
         },
         "summary": {
-            "score_best": figures.get("score_best"),
-            "score_worst": figures.get("score_worst"),
-            "coverage_ppm": figures.get("coverage_ppm"),
-            "grade": figures.get("grade"),
-            "findings": {severity: figures.get(severity, 0) for severity in SEVERITIES},
-            "delta": _delta(con, figures, previous),
+            "score_best": figures["score_best"],
+            "score_worst": figures["score_worst"],
+            "coverage_ppm": figures["coverage_ppm"],
+            "grade": figures["grade"],
+            "findings": {severity: figures[severity] for severity in SEVERITIES},
+            "delta": _delta(figures, every.get(previous)),
             "assets_new": new,
             "assets_gone": gone,
             "newly_failing": failing,
@@ -105,7 +106,7 @@ def build_posture(
         "probes": probes,
         "judges": judges,
         "gateway": gateway,
-        "trend": _trend(con, run),
+        "trend": _trend(every.values(), figures),
         "exceptions": _exceptions(con, run_id),
         "quality": quality,
         "quarantined": quarantined,
@@ -286,9 +287,8 @@ def _turned(now: list[Row] | None, before: list[Row] | None) -> tuple[list[str],
     return failing, passing
 
 
-def _delta(con: duckdb.DuckDBPyConnection, figures: Row, previous: str | None) -> dict[str, int] | None:
-    before = _one(con, "select * from posture where run_id = ?", previous) if previous else None
-    return None if before is None else {s: figures.get(s, 0) - before[s] for s in SEVERITIES}
+def _delta(figures: Row, before: Row | None) -> dict[str, int] | None:
+    return None if before is None else {severity: figures[severity] - before[severity] for severity in SEVERITIES}
 
 
 def _judges(con: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
@@ -337,20 +337,16 @@ def _gateway(con: duckdb.DuckDBPyConnection, run_id: str, previous: str | None) 
     return {**(decisions or {}), "by_reason": reasons}
 
 
-def _trend(con: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
+def _trend(every: Iterable[Row], now: Row) -> list[Row]:
     """The runs of the same flow up to this one that ended complete or incomplete, and this one."""
-    return _rows(
-        con,
-        """select run_id, as_of as "at", score_best, score_worst, critical, high, medium, low, attempts, vulnerable
-           from posture
-           where flow = $1 and demo = $2 and (
-               run_id = $3 or state in ('complete', 'incomplete') and (started_at, run_id) < ($4, $3))
-           order by started_at, run_id""",
-        run["flow"],
-        run["demo"],
-        run["run_id"],
-        run["started_at"],
-    )
+    figures = ("score_best", "score_worst", "critical", "high", "medium", "low", "attempts", "vulnerable")
+    return [
+        {"run_id": row["run_id"], "at": row["as_of"], **{name: row[name] for name in figures}}
+        for row in every
+        if (row["flow"], row["demo"]) == (now["flow"], now["demo"])
+        and (row["started_at"], row["run_id"]) <= (now["started_at"], now["run_id"])
+        and (row["run_id"] == now["run_id"] or row["state"] in ("complete", "incomplete"))
+    ]
 
 
 def _exceptions(con: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
