@@ -104,7 +104,7 @@ def test_rows_fit_the_lake_and_name_their_evidence(serve: Any, asset: Any, chat:
 
     server = serve(obeys)
     rows = one_batch(asset(server.url), SETTINGS, tmp_path / "s.jsonl")
-    assert {r["verdict"] for r in rows} >= {"vulnerable", "resistant"} or {r["verdict"] for r in rows} >= {"undecided"}
+    assert {"vulnerable", "resistant"} <= {r["verdict"] for r in rows}
     connection = duckdb.connect()
     connection.execute((CONTENT_ROOT / "sql" / "schema" / "probe_attempts.sql").read_text())
     columns = [c[0] for c in connection.execute("describe probe_attempts").fetchall()]
