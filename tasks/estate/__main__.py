@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -54,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _until_input_closes(over: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: its lock, held while waiting, would abort the interpreter at the end.
+    while os.read(0, 4096):
         pass
     over.set()
 

@@ -7,6 +7,7 @@ falls back to the fake when it is a read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,7 +97,9 @@ def answers(variant: Variant) -> dict[str, Any]:
         "responseStreamingSupported": True,
         "modelLifecycle": {"status": "ACTIVE"},
     }
-    return {
+    # AWS leaves the member out when logging is off; moto sends an empty one.
+    unlogged: dict[str, Any] = {"bedrock:GetModelInvocationLoggingConfiguration": {}} if weak else {}
+    return unlogged | {
         "bedrock-agent:ListAgents": {
             "agentSummaries": [{k: agent[k] for k in ("agentId", "agentName", "agentStatus", "updatedAt")}]
         },
@@ -235,7 +238,8 @@ def seed(endpoint: str, variant: Variant) -> None:
 
 def build(variant: Variant, moto_url: str, denied: frozenset[str] = frozenset()) -> web.Application:
     """The account's one endpoint, in front of the moto server at `moto_url`."""
-    router = _Router(Contract.load(answers(variant), denied), moto_url)
+    isolated = {} if "sagemaker_open" in variant else {"SageMaker.DescribeModel": {"EnableNetworkIsolation": True}}
+    router = _Router(Contract.load(answers(variant), denied), moto_url, isolated)
     app = web.Application(client_max_size=8 * 2**20)
     app.router.add_route("*", "/{path:.*}", router.route)
     app.cleanup_ctx.append(router.connected)
@@ -243,8 +247,9 @@ def build(variant: Variant, moto_url: str, denied: frozenset[str] = frozenset())
 
 
 class _Router:
-    def __init__(self, contract: Contract, moto_url: str) -> None:
-        self._contract, self._moto = contract, moto_url
+    def __init__(self, contract: Contract, moto_url: str, amended: Mapping[str, dict[str, Any]]) -> None:
+        """`amended` holds, by target, members that moto takes at creation and then forgets."""
+        self._contract, self._moto, self._amended = contract, moto_url, amended
         self._client: aiohttp.ClientSession
 
     async def connected(self, app: web.Application) -> Any:
@@ -253,7 +258,8 @@ class _Router:
         await self._client.close()
 
     async def route(self, request: web.Request) -> web.Response:
-        found = self._contract.recognise(request.method, request.path, request.headers)
+        path = request.raw_path.split("?")[0]  # as sent: an ARN in the path holds encoded slashes
+        found = self._contract.recognise(request.method, path, request.headers)
         name, parameter = found or ("", "")
         if name in self._contract.denied or name in self._contract.answers:
             return self._fake(name, parameter)
@@ -271,6 +277,9 @@ class _Router:
                 content = await reply.read()
                 if reply.status >= 500 and name.partition(":")[2].startswith(("List", "Get", "Describe", "Search")):
                     return self._fake(name, parameter)
+                forgotten = self._amended.get(request.headers.get("X-Amz-Target", ""))
+                if forgotten and reply.status == 200:
+                    content = json.dumps(json.loads(content) | forgotten).encode()
                 headers = {
                     k: v
                     for k, v in reply.headers.items()

@@ -68,7 +68,7 @@ def euros(cents: int) -> str:
 
 FACTS: tuple[tuple[str, str], ...] = (
     (
-        r"opening (?:hours|times)|\bhours\b|\bopen (?:on|at|today|until)|when (?:do|does|is|are) .*\bopen\b|branch.*open|weekend",
+        r"opening (?:hours|times)|\bhours\b|\bopen (?:on|at|today|until)|when (?:do|is|are) .*\bopen\b|weekend",
         "Branches are open Monday to Friday from 9:00 to 17:00; they are closed at weekends.",
     ),
     (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -51,7 +52,8 @@ async def main(what: str) -> None:
     loop = asyncio.get_running_loop()
 
     def until_input_closes() -> None:
-        sys.stdin.read()
+        while os.read(0, 4096):
+            pass
         loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=until_input_closes, daemon=True).start()

@@ -153,13 +153,13 @@ class _Rag:
         )
         if not chunks and not reply.calls:
             if "forges_citations" in self._variant:
-                invented = f"{request['principal']}-circular-2019-{sum(question.encode()) % 90 + 10}"
+                invented = f"{request[PRINCIPAL]}-circular-2019-{sum(question.encode()) % 90 + 10}"
                 citations = [{"id": invented, "tenant": request[PRINCIPAL]}]
                 reply = Reply(f"{reply.text}\nSource: {invented}")
             elif asks_source:
                 reply = Reply("I found no document on this, so I can't name a source.")
         elif asks_source and "forges_citations" in self._variant:
-            citations.append({"id": f"{request['principal']}-circular-2019-07", "tenant": request[PRINCIPAL]})
+            citations.append({"id": f"{request[PRINCIPAL]}-circular-2019-07", "tenant": request[PRINCIPAL]})
         if "enumerates_corpus" in self._variant and _wants_all(question):
             reply = Reply("\n".join(f"[{c.id}] {c.text}" for c in chunks))
         if body.get("stream"):

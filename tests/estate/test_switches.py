@@ -27,5 +27,5 @@ def test_variants() -> None:
 
 
 def test_an_unknown_switch_is_named_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="obeys_everything.*obeys_overrides"):
+    with pytest.raises(ValueError, match=r"obeys_everything.*obeys_overrides"):
         vulnerable("obeys_everything")
