@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def conclude(run: Run, engine: Engine, gate: QualityGate, troubles: list[str]) -
     for abandoned in _unsealed(run):
         _seal(run, abandoned["run_id"], abandoned["params_sha256"], "not checked", signer)
     body = _seal(run, run.run_id, run.params_sha256, result.state, signer)
+    shutil.rmtree(run.spool, ignore_errors=True)  # every reply in it is committed and sealed now
     engine.progress.update("seal", 1, 1, f"root {body['root'][:12]}")
     crash_point("seal:after")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.assessment.facts import History
 from tasks.discovery import assets_from_rows
 from tasks.lake import Lake
 from tasks.records import Asset
@@ -35,10 +36,18 @@ def current_edges(lake: Lake, run_id: str) -> list[dict[str, Any]]:
     return lake.query("select * from lake.edges where run_id = ? order by src_id, rel, dst_id", [run_id])
 
 
-def current_tools(lake: Lake) -> list[dict[str, Any]]:
-    """The newest definition of every tool of every server."""
-    return lake.query(
-        """select * from lake.tool_versions
-           qualify row_number() over (partition by asset_id, tool_name order by valid_from desc) = 1
-           order by asset_id, tool_name"""
+def tool_versions(lake: Lake) -> list[dict[str, Any]]:
+    """Every definition ever seen of every tool of every server: a change of a known tool shows only against the old."""
+    return lake.query("select * from lake.tool_versions order by asset_id, tool_name, valid_from")
+
+
+def histories(lake: Lake) -> dict[str, History]:
+    """When each asset was last probed, and last seen by anything but its declaration."""
+    rows = lake.query(
+        """select coalesce(p.asset_id, o.asset_id) as asset_id, p.last_probed, o.last_observed
+           from (select asset_id, max(ended_at) as last_probed from lake.probe_attempts
+                 where verdict not in ('not_applicable', 'error') group by 1) p
+           full join (select asset_id, max(observed_at) as last_observed from lake.observations
+                      where source <> 'declared' group by 1) o using (asset_id)"""
     )
+    return {row["asset_id"]: History(row["last_probed"], row["last_observed"]) for row in rows}

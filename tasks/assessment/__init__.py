@@ -54,9 +54,6 @@ def assess(
     return sorted(results, key=lambda r: (r.asset_id, r.check_id))
 
 
-assess_assets = assess
-
-
 def check_rows(results: Iterable[CheckResult], run_id: str, now: datetime) -> list[dict[str, Any]]:
     """Rows of the lake table `check_results`."""
     return [
