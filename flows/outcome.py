@@ -11,7 +11,7 @@ from typing import Any
 from flows.engine import Engine
 from tasks.crash import crash_point
 from tasks.evidence import seal
-from tasks.quality import QualityGate, QualityResult
+from tasks.quality import QualityGate, QualityResult, with_lake_checks
 from tasks.records import canonical_json, digest
 from tasks.reporting.signing import Signer, load_or_create_signer
 from tasks.runs import Run, code_version
@@ -32,7 +32,7 @@ def conclude(run: Run, engine: Engine, gate: QualityGate, troubles: list[str]) -
     """Check what was committed, write the run's final state, sign the root over all of it."""
     crash_point("quality:before")
     engine.progress.update("quality", 0, 1)
-    result: QualityResult = gate.check(run.settings.lake, run.run_id)
+    result = with_lake_checks(gate.check(run.settings.lake, run.run_id), run.lake)
     crash_point("quality:during")
     run.commit("evidence", quality_rows(run, result), batch="quality")
     failed = sum(r["state"] != "passed" for r in result.results)

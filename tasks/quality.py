@@ -20,6 +20,7 @@ from typing import Any, Self
 from tasks.lake import Lake
 from tasks.settings import CONTENT_ROOT
 
+CHECKS = CONTENT_ROOT / "sql" / "checks"
 SIX = "('owasp-llm', 'owasp-asi', 'nist-ai-600-1', 'nist-sp800-218a', 'mitre-atlas', 'eu-ai-act', 'iso-42001')"
 
 
@@ -70,6 +71,21 @@ class QualityGate:
             return QualityResult(answer["state"], tuple(answer["results"]), answer["detail"])
         except (OSError, ValueError, KeyError) as e:
             return QualityResult("error", (), f"the quality process failed: {type(e).__name__}")
+
+
+def with_lake_checks(result: QualityResult, lake: Lake) -> QualityResult:
+    """The gate's result joined with `sql/checks/`: each query must return no row over the whole lake."""
+    con = lake.connect()
+    results = list(result.results)
+    try:
+        for file in sorted(CHECKS.glob("*.sql")):
+            found = len(con.execute(file.read_text(encoding="utf-8")).fetchall())
+            state = "failed" if found else "passed"
+            results.append({"table": "", "expectation": f"sql/checks/{file.stem}", "state": state, "unexpected": found})
+    finally:
+        con.close()
+    worst = "failed" if any(one["state"] == "failed" for one in results) else "passed"
+    return QualityResult(result.state if result.state == "error" else worst, tuple(results), result.detail)
 
 
 def _suites(gxe: Any, lake: Lake, run_id: str) -> list[tuple[str, str, list[Any]]]:
