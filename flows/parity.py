@@ -28,8 +28,8 @@ def figures() -> dict[str, int]:
     return {
         "asset_kinds": len(AssetKind),
         "sources": len(SOURCES),
-        "checks": checks["checks"],
-        "mcp_checks": checks["mcp_checks"],
+        "checks": checks["implemented"],
+        "mcp_checks": checks["mcp"],
         "rag_tests": _registered("tasks.retrieval_tests", "RAG_TESTS"),
         "vector_tests": _registered("tasks.retrieval_tests", "VECTOR_TESTS"),
         "toxic_combinations": _files("sql/toxic/*.sql"),

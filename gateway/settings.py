@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError
+from gateway.wire import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class _Reader:
         raise self.error(f"`{table}.{key}` has the wrong type", key)
 
     def _check_route(self, route: Route) -> None:
-        if route.wire_format != "openai_chat":
+        if route.wire_format not in FORMATS:
             raise self.error(
                 "`wire_format` must be openai_chat, the one format this version can inspect", "wire_format"
             )

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import boto3
+import httpx
 from aiohttp import web
 from botocore.config import Config
 
@@ -147,6 +148,8 @@ def seed(endpoint: str, variant: Variant) -> None:
             config=Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=20),
         )
 
+    # moto draws its ids at random; a fixed seed gives the account the same ids, and so the same assets, on every start.
+    httpx.post(f"{endpoint}/moto-api/seed", params={"a": "1"}, timeout=20, trust_env=False).raise_for_status()
     open_ = "sagemaker_open" in variant
     sagemaker = client("sagemaker")
     sagemaker.create_notebook_instance(
