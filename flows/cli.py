@@ -143,7 +143,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a posture flow over your inventory: the same code as the deployment."""
-    from flows.execute import execute
+    from flows.execute import execute, prepared
+    from flows.inputs import check_inputs
     from tasks.errors import ConfigError
     from tasks.records import Severity
 
@@ -152,7 +153,13 @@ def run(
     if fail_on is not None and fail_on not in list(Severity):
         raise ConfigError(f"--fail-on takes one of {', '.join(Severity)}")
     started = time.monotonic()
-    outcome = execute(flow, invocation.settings(), engine_name=engine, progress_mode=progress)
+    settings = invocation.settings()
+    chosen = engine or settings.orchestrator.engine
+    if chosen not in ("plain", "prefect"):
+        raise ConfigError("--engine is prefect or plain")
+    check_inputs(settings)  # bad input is told at once, before the orchestrator starts
+    with prepared(settings.home, chosen) as ready:
+        outcome = execute(flow, settings, ready, progress_mode=progress)
     _close(outcome, time.monotonic() - started, as_json)
     if outcome.state != "complete":
         raise typer.Exit(4)

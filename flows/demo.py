@@ -18,12 +18,12 @@ from typing import Any
 
 import httpx
 
-from flows.execute import execute
+from flows.execute import execute, prepared
 from flows.outcome import Outcome
 from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, sign_bundle
 from gateway.policy.trust import new_keypair
 from tasks.errors import AispmError
-from tasks.settings import CONTENT_ROOT, GatewaySettings, load_settings
+from tasks.settings import CONTENT_ROOT, GatewaySettings, OrchestratorSettings, load_settings
 
 PROMPTS = (
     ("allow", "What are your opening hours on Friday?"),
@@ -41,6 +41,7 @@ def run_demo(folder: Path, *, hardened: bool, progress_mode: str) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     gateway_url = f"http://127.0.0.1:{_gateway_port(folder)}"
     with (
+        prepared(folder / "aispm", OrchestratorSettings().engine) as ready,
         _estate(folder, gateway_url, hardened=hardened) as announced,
         _gateway(folder, announced, gateway_url) as spool,
     ):
@@ -48,7 +49,7 @@ def run_demo(folder: Path, *, hardened: bool, progress_mode: str) -> Outcome:
         asyncio.run(_traffic(gateway_url, (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()))
         settings = load_settings(Path(announced["settings"]))
         settings = replace(settings, gateway=GatewaySettings(spool=str(spool), url=gateway_url))
-        return execute("nightly", settings, progress_mode=progress_mode)
+        return execute("nightly", settings, ready, progress_mode=progress_mode)
 
 
 @contextlib.contextmanager
@@ -145,6 +146,7 @@ def _sign_policy(home: Path, folder: Path) -> None:
         expires=now + dt.timedelta(days=7),
         hash_key=known["hash_key"],
         agents=[{"id": "mobile-app", "key_hash": hash_agent_key(known["hash_key"], app_key)}],
+        rules={"iban": {"request": "redact", "response": "redact"}},
         tools={"mobile-app": ["get_balance", "list_accounts"]},
     )
     (home / "policy.json").write_bytes(raw)

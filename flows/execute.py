@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from flows.engine import PlainEngine, PrefectEngine, prefect_environment
 from flows.outcome import Outcome
@@ -14,21 +18,39 @@ from tasks.quality import QualityGate
 from tasks.settings import Settings
 
 
-def execute(
-    flow_name: str, settings: Settings, *, engine_name: str | None = None, progress_mode: str = "auto"
-) -> Outcome:
-    """Run the flow and return its outcome. Errors leave as they are raised, not wrapped by the orchestrator."""
-    # The gate's child warms up while the orchestrator starts.
-    with QualityGate() as gate, shown(progress_mode) as progress:
-        if (engine_name or settings.orchestrator.engine) == "plain":
-            from flows.posture import posture
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is slow to start and already on its way."""
 
-            return posture(flow_name, settings, PlainEngine(progress), gate)
-        return _under_prefect(flow_name, settings, gate, progress)
+    gate: QualityGate
+    orchestrator: threading.Thread | None
+
+
+@contextmanager
+def prepared(home: Path, engine_name: str) -> Iterator[Prepared]:
+    """Start the quality gate's child and, for Prefect, its embedded server, side by side with what the caller does."""
+    home.mkdir(parents=True, exist_ok=True)
+    with QualityGate() as gate:
+        thread = None
+        if engine_name == "prefect":
+            os.environ.update(prefect_environment(home))
+            thread = threading.Thread(target=_start_orchestrator, name="prefect start", daemon=True)
+            thread.start()
+        yield Prepared(gate, thread)
+
+
+def execute(flow_name: str, settings: Settings, ready: Prepared, *, progress_mode: str = "auto") -> Outcome:
+    """Run the flow and return its outcome. Errors leave as they are raised, not wrapped by the orchestrator."""
+    from flows.posture import posture
+
+    with shown(progress_mode) as progress:
+        if ready.orchestrator is None:
+            return posture(flow_name, settings, PlainEngine(progress), ready.gate)
+        ready.orchestrator.join()
+        return _under_prefect(flow_name, settings, ready.gate, progress)
 
 
 def _under_prefect(flow_name: str, settings: Settings, gate: QualityGate, progress: Progress) -> Outcome:
-    os.environ.update(prefect_environment(settings.home))
     _silence_shutdown()
     from prefect import flow
 
@@ -39,6 +61,18 @@ def _under_prefect(flow_name: str, settings: Settings, gate: QualityGate, progre
 
     run: Callable[[], Outcome] = flow(name=flow_name, persist_result=False)(body)
     return run()
+
+
+def _start_orchestrator() -> None:
+    """Import Prefect and, unless a server is configured, start its embedded one. A failure shows in the flow itself."""
+    from prefect.settings import PREFECT_API_URL
+
+    import flows.posture  # noqa: F401 - the steps' own imports are slow too, and this is the time for them
+
+    if PREFECT_API_URL.value() is None:
+        from prefect.server.api.server import SubprocessASGIServer
+
+        SubprocessASGIServer().start()
 
 
 def _silence_shutdown() -> None:

@@ -7,15 +7,12 @@ from flows.discover import discover
 from flows.engine import Engine
 from flows.export import report
 from flows.ingest_gateway import ingest_gateway
+from flows.inputs import check_inputs
 from flows.judge import judge
 from flows.map_controls import map_controls
 from flows.outcome import Outcome, conclude
 from flows.probe import probe
 from flows.publish import publish
-from tasks.discovery.inventory import load_inventory
-from tasks.mapping.catalog import load_catalogs
-from tasks.mapping.resolve import load_kinds
-from tasks.probing.catalog import load_families
 from tasks.quality import QualityGate
 from tasks.runs import opened_run
 from tasks.settings import Settings
@@ -27,9 +24,7 @@ def posture(flow: str, settings: Settings, engine: Engine, gate: QualityGate) ->
     Bad input (inventory, probes, mappings) raises ConfigError before anything is sent or written. A run that was
     killed is resumed: what it had committed stays, and no finished attempt is sent again.
     """
-    inventory = load_inventory(settings.inventory)
-    families = load_families(extra_folder=settings.probing.folder)
-    load_kinds(load_catalogs())
+    inventory, families = check_inputs(settings)
     with opened_run(flow, settings) as run:
         if not run.sealed:
             troubles = [
