@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import datetime as dt
 import json
 import os
@@ -40,6 +41,7 @@ def run_demo(folder: Path, *, hardened: bool, progress_mode: str) -> Outcome:
     """Start the estate and the gateway in `folder`, send traffic, run the nightly flow, stop everything."""
     folder.mkdir(parents=True, exist_ok=True)
     gateway_url = f"http://127.0.0.1:{_gateway_port(folder)}"
+    # Side by side: the gate's child and the orchestrator start while the estate does; our own imports wait for both.
     with (
         prepared(folder / "aispm", OrchestratorSettings().engine) as ready,
         _estate(folder, gateway_url, hardened=hardened) as announced,
@@ -50,6 +52,11 @@ def run_demo(folder: Path, *, hardened: bool, progress_mode: str) -> Outcome:
         settings = load_settings(Path(announced["settings"]))
         settings = replace(settings, gateway=GatewaySettings(spool=str(spool), url=gateway_url))
         return execute("nightly", settings, ready, progress_mode=progress_mode)
+
+
+def _die_with_parent() -> None:
+    """A killed demo must not leave a gateway on its port: the next start would count as another asset."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager
@@ -63,6 +70,7 @@ def _child(arguments: Sequence[str], name: str, log: Path) -> Iterator[tuple[sub
             stderr=errors,
             text=True,
             cwd=CONTENT_ROOT,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
         try:
             line = process.stdout.readline() if process.stdout else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 from flows.engine import Engine
@@ -18,20 +19,24 @@ from tasks.runs import Run
 def discover(run: Run, engine: Engine, inventory: Inventory) -> list[str]:
     """One task per source, then one that merges what they saw. Returns what went wrong."""
     crash_point("discover:before")
-    troubles: list[str] = []
-    results: list[SourceResult] = []
-    batches = [{"run": run, "source": name, "inventory": inventory} for name in enabled_sources(run.settings)]
-    engine.progress.update("discover", 0, len(batches))
-    for done, (batch, outcome) in enumerate(engine.map(collect_source, batches), 1):
-        if isinstance(outcome, Exception):
-            troubles.append(f"source {batch['source']} failed: {outcome}")
-        else:
+    # A resumed run keeps what it saw, and with it what it could not see.
+    if not run.committed("evidence", "sources"):
+        results: list[SourceResult] = []
+        batches = [{"run": run, "source": name, "inventory": inventory} for name in enabled_sources(run.settings)]
+        engine.progress.update("discover", 0, len(batches))
+        for done, (batch, outcome) in enumerate(engine.map(collect_source, batches), 1):
+            if isinstance(outcome, Exception):
+                reason = f"the source failed: {outcome}"
+                outcome = [SourceResult(batch["source"], "*", Completeness.ERROR, reason, ())]
             results += outcome
-        engine.progress.update("discover", done, len(batches), batch["source"])
-    troubles += [f"{r.source} {r.scope}: {r.reason}" for r in results if r.completeness is Completeness.ERROR]
-    engine.run(merge_assets, run=run, results=results)
+            engine.progress.update("discover", done, len(batches), batch["source"])
+        engine.run(merge_assets, run=run, results=results)
     crash_point("discover:after")
-    return troubles
+    sources = run.lake.query(
+        "select detail from lake.evidence where kind = 'source' and run_id = ? order by position", [run.run_id]
+    )
+    details = [json.loads(row["detail"]) for row in sources]
+    return [f"{d['source']} {d['scope']}: {d['reason']}" for d in details if d["completeness"] == Completeness.ERROR]
 
 
 def collect_source(run: Run, source: str, inventory: Inventory) -> list[SourceResult]:

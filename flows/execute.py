@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.engine import PlainEngine, PrefectEngine, prefect_environment
+from flows.engine import PlainEngine, PrefectEngine
+from flows.orchestrator import EmbeddedServer, embedded_server
 from flows.outcome import Outcome
 from flows.progress import Progress, shown
 from tasks.quality import QualityGate
@@ -22,21 +19,17 @@ from tasks.settings import Settings
 class Prepared:
     """What is slow to start and already on its way."""
 
+    engine: str
     gate: QualityGate
-    orchestrator: threading.Thread | None
+    server: EmbeddedServer | None
 
 
 @contextmanager
-def prepared(home: Path, engine_name: str) -> Iterator[Prepared]:
-    """Start the quality gate's child and, for Prefect, its embedded server, side by side with what the caller does."""
+def prepared(home: Path, engine: str) -> Iterator[Prepared]:
+    """Start the quality gate's child and, for Prefect, its server, side by side with what the caller does next."""
     home.mkdir(parents=True, exist_ok=True)
-    with QualityGate() as gate:
-        thread = None
-        if engine_name == "prefect":
-            os.environ.update(prefect_environment(home))
-            thread = threading.Thread(target=_start_orchestrator, name="prefect start", daemon=True)
-            thread.start()
-        yield Prepared(gate, thread)
+    with QualityGate() as gate, embedded_server(home) if engine == "prefect" else nullcontext() as server:
+        yield Prepared(engine, gate, server)
 
 
 def execute(flow_name: str, settings: Settings, ready: Prepared, *, progress_mode: str = "auto") -> Outcome:
@@ -44,43 +37,20 @@ def execute(flow_name: str, settings: Settings, ready: Prepared, *, progress_mod
     from flows.posture import posture
 
     with shown(progress_mode) as progress:
-        if ready.orchestrator is None:
+        if ready.engine == "plain":
             return posture(flow_name, settings, PlainEngine(progress), ready.gate)
-        ready.orchestrator.join()
-        return _under_prefect(flow_name, settings, ready.gate, progress)
+        return _under_prefect(flow_name, settings, ready, progress)
 
 
-def _under_prefect(flow_name: str, settings: Settings, gate: QualityGate, progress: Progress) -> Outcome:
-    _silence_shutdown()
+def _under_prefect(flow_name: str, settings: Settings, ready: Prepared, progress: Progress) -> Outcome:
     from prefect import flow
 
     from flows.posture import posture
 
     def body() -> Outcome:
-        return posture(flow_name, settings, PrefectEngine(progress), gate)
+        return posture(flow_name, settings, PrefectEngine(progress), ready.gate)
 
+    if ready.server is not None:
+        ready.server.wait()
     run: Callable[[], Outcome] = flow(name=flow_name, persist_result=False)(body)
     return run()
-
-
-def _start_orchestrator() -> None:
-    """Import Prefect and, unless a server is configured, start its embedded one. A failure shows in the flow itself."""
-    from prefect.settings import PREFECT_API_URL
-
-    import flows.posture  # noqa: F401 - the steps' own imports are slow too, and this is the time for them
-
-    if PREFECT_API_URL.value() is None:
-        from prefect.server.api.server import SubprocessASGIServer
-
-        SubprocessASGIServer().start()
-
-
-def _silence_shutdown() -> None:
-    """Prefect's embedded server prints CancelledError tracebacks while it stops; they mean nothing to the user."""
-    original = sys.unraisablehook
-
-    def hook(unraisable: sys.UnraisableHookArgs) -> None:
-        if "Cancelled" not in "".join(traceback.format_exception_only(unraisable.exc_type, unraisable.exc_value)):
-            original(unraisable)
-
-    sys.unraisablehook = hook

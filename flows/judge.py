@@ -29,10 +29,9 @@ def judge(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     attempts = run.lake.query("select * from lake.probe_attempts where run_id = ? order by attempt_id", [run.run_id])
     open_ones = [row for row in attempts if row["verdict"] == "undecided" and row["rubric"]]
     engine.run(settle_by_evidence, run=run, attempts=attempts, judged={row["attempt_id"] for row in open_ones})
-    batches = [
-        {"run": run, "number": n, "attempts": open_ones[n : n + BATCH], "families": families}
-        for n in range(0, len(open_ones), BATCH)
-    ]
+    # Findings rest on the verdicts of their time; what is unjudged by then is for the quality gate to report.
+    numbers = [] if run.committed("findings") else range(0, len(open_ones), BATCH)
+    batches = [{"run": run, "number": n, "attempts": open_ones[n : n + BATCH], "families": families} for n in numbers]
     done = 0
     engine.progress.update("judge", 0, len(open_ones))
     troubles = []

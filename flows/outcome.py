@@ -60,11 +60,14 @@ def _seal(run: Run, run_id: str, params: str, quality: str, signer: Signer) -> d
 
 
 def _unsealed(run: Run) -> list[dict[str, Any]]:
-    """Runs that ended without a root: killed, then given up because their inputs had changed."""
+    """Runs of this flow that ended without a root: killed, then given up because their inputs had changed.
+
+    The open run of another flow is not given up: its next call resumes it.
+    """
     return run.lake.query(
-        """select run_id, any_value(params_sha256) as params_sha256 from lake.runs where run_id <> ?
+        """select run_id, any_value(params_sha256) as params_sha256 from lake.runs where run_id <> ? and flow = ?
            and run_id not in (select run_id from lake.evidence where kind = 'root') group by run_id order by run_id""",
-        [run.run_id],
+        [run.run_id, run.flow],
     )
 
 

@@ -26,7 +26,13 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     done = 0
     engine.progress.update("probe", 0, total)
     troubles = []
-    work = [{"run": run, "batch": b, "asset": assets[b.asset_id], "families": families} for b in campaign]
+    # Once the judges have read the attempts, later ones would never be judged: what is missing then stays missing.
+    judged = run.committed("verdicts", "evidence")
+    late = [b for b in campaign if judged and not run.committed("probe_attempts", _key(b))]
+    troubles += [f"probing {assets[b.asset_id].name}, batch {b.number}: not made before the run stopped" for b in late]
+    work = [
+        {"run": run, "batch": b, "asset": assets[b.asset_id], "families": families} for b in campaign if b not in late
+    ]
     for arguments, outcome in engine.map(probe_batch, work):
         batch = arguments["batch"]
         done += len(batch.attempts)
@@ -56,9 +62,13 @@ def freeze_plan(run: Run, assets: list[Asset], families: Mapping[str, Family]) -
     return list(campaign.batches)
 
 
+def _key(batch: Batch) -> str:
+    return f"{batch.asset_id}/{batch.number}"
+
+
 def probe_batch(run: Run, batch: Batch, asset: Asset, families: Mapping[str, Family]) -> int:
     """Send what is not yet answered, commit the batch, then drop its spool."""
-    key = f"{batch.asset_id}/{batch.number}"
+    key = _key(batch)
     if run.committed("probe_attempts", key):
         return 0
     spool = run.spool / f"{digest(key)[:16]}.jsonl"
