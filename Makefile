@@ -4,7 +4,9 @@ PYTHON ?= python3
 UV := 0.13.9
 BIN := .venv/bin
 
-.PHONY: demo test test-full lint fix bench lock clean
+.PHONY: install demo test test-full lint fix bench lock clean
+
+install: .venv/.ready
 
 demo: .venv/.ready
 	$(BIN)/aispm demo
