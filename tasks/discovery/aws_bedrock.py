@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.discovery.aws_access import AwsReader
-from tasks.discovery.source import SourceContext, clean
-from tasks.records import AssetKind, EdgeRef, Observation, SourceResult
+from tasks.discovery.aws_source import AwsSource
+from tasks.discovery.source import SourceContext
+from tasks.records import AssetKind, Observation
 
 
-class AwsBedrock:
+class AwsBedrock(AwsSource):
     name = "aws_bedrock"
-    version = "1"
-    needs: tuple[str, ...] = (
+    service = "bedrock"
+    needs = (
         "sts:GetCallerIdentity",
         "bedrock:ListGuardrails",
         "bedrock:GetGuardrail",
@@ -26,47 +27,12 @@ class AwsBedrock:
         "bedrock-agent:GetKnowledgeBase",
     )
 
-    def collect(self, ctx: SourceContext) -> list[SourceResult]:
-        aws = ctx.settings.discovery.aws
-        if not aws.enabled:
-            return []
-        return [self._region(ctx, region) for region in aws.regions]
-
-    def _region(self, ctx: SourceContext, region: str) -> SourceResult:
-        reader = AwsReader(ctx.settings.discovery.aws, region, self.needs, ctx.settings.discovery.timeout_s)
-        found = [
-            *self._agents(ctx, reader),
-            *self._knowledge_bases(ctx, reader),
-            *self._custom_models(ctx, reader),
-            *self._guardrails(ctx, reader),
-            *self._logging(ctx, reader),
-        ]
-        state, reason = reader.state([n for n in self.needs if ":List" in n])
-        return SourceResult(self.name, f"aws/{region}/bedrock", state, reason, tuple(found))
-
-    def _seen(
-        self,
-        ctx: SourceContext,
-        reader: AwsReader,
-        kind: AssetKind,
-        name: str,
-        arn: str,
-        evidence: str,
-        props: dict[str, Any],
-        edges: tuple[EdgeRef, ...] = (),
-    ) -> Observation:
-        return Observation(
-            source=self.name,
-            source_version=self.version,
-            kind=kind,
-            name=clean(name),
-            natural_keys={"arn": arn},
-            props=clean({**props, "region": reader.region, "cloud": "aws"}),
-            evidence=f"{evidence} {arn}",
-            observed_at=ctx.clock(),
-            proof_label=reader.proof,
-            edges=edges,
-        )
+    def observe(self, ctx: SourceContext, reader: AwsReader) -> Iterator[Observation]:
+        yield from self._agents(ctx, reader)
+        yield from self._knowledge_bases(ctx, reader)
+        yield from self._custom_models(ctx, reader)
+        yield from self._guardrails(ctx, reader)
+        yield from self._logging(ctx, reader)
 
     def _agents(self, ctx: SourceContext, reader: AwsReader) -> Iterator[Observation]:
         for item in reader.items("bedrock-agent", "ListAgents", "agentSummaries"):

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.discovery.aws_access import AwsReader
-from tasks.discovery.source import SourceContext, clean
-from tasks.records import AssetKind, EdgeRef, Observation, SourceResult
+from tasks.discovery.aws_source import AwsSource
+from tasks.discovery.source import SourceContext
+from tasks.records import AssetKind, Observation
 
 
-class AwsSageMaker:
+class AwsSageMaker(AwsSource):
     name = "aws_sagemaker"
-    version = "1"
-    needs: tuple[str, ...] = (
+    service = "sagemaker"
+    needs = (
         "sagemaker:ListNotebookInstances",
         "sagemaker:DescribeNotebookInstance",
         "sagemaker:ListModels",
@@ -23,41 +24,10 @@ class AwsSageMaker:
         "sagemaker:DescribeEndpointConfig",
     )
 
-    def collect(self, ctx: SourceContext) -> list[SourceResult]:
-        aws = ctx.settings.discovery.aws
-        if not aws.enabled:
-            return []
-        return [self._region(ctx, region) for region in aws.regions]
-
-    def _region(self, ctx: SourceContext, region: str) -> SourceResult:
-        reader = AwsReader(ctx.settings.discovery.aws, region, self.needs, ctx.settings.discovery.timeout_s)
-        found = [*self._notebooks(ctx, reader), *self._models(ctx, reader), *self._endpoints(ctx, reader)]
-        state, reason = reader.state([n for n in self.needs if ":List" in n])
-        return SourceResult(self.name, f"aws/{region}/sagemaker", state, reason, tuple(found))
-
-    def _seen(
-        self,
-        ctx: SourceContext,
-        reader: AwsReader,
-        kind: AssetKind,
-        name: str,
-        arn: str,
-        operation: str,
-        props: dict[str, Any],
-        edges: tuple[EdgeRef, ...] = (),
-    ) -> Observation:
-        return Observation(
-            source=self.name,
-            source_version=self.version,
-            kind=kind,
-            name=clean(name),
-            natural_keys={"arn": arn},
-            props=clean({**props, "region": reader.region, "cloud": "aws"}),
-            evidence=f"{operation} {arn}",
-            observed_at=ctx.clock(),
-            proof_label=reader.proof,
-            edges=edges,
-        )
+    def observe(self, ctx: SourceContext, reader: AwsReader) -> Iterator[Observation]:
+        yield from self._notebooks(ctx, reader)
+        yield from self._models(ctx, reader)
+        yield from self._endpoints(ctx, reader)
 
     def _notebooks(self, ctx: SourceContext, reader: AwsReader) -> Iterator[Observation]:
         for item in reader.items("sagemaker", "ListNotebookInstances", "NotebookInstances", "NextToken"):
