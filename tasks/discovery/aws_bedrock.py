@@ -14,7 +14,7 @@ from tasks.records import AssetKind, Observation
 class AwsBedrock(AwsSource):
     name = "aws_bedrock"
     service = "bedrock"
-    needs = (
+    needs: tuple[str, ...] = (
         "sts:GetCallerIdentity",
         "bedrock:ListGuardrails",
         "bedrock:GetGuardrail",

@@ -14,7 +14,7 @@ from tasks.records import AssetKind, Observation
 class AwsSageMaker(AwsSource):
     name = "aws_sagemaker"
     service = "sagemaker"
-    needs = (
+    needs: tuple[str, ...] = (
         "sagemaker:ListNotebookInstances",
         "sagemaker:DescribeNotebookInstance",
         "sagemaker:ListModels",
