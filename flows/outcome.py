@@ -39,8 +39,8 @@ def conclude(run: Run, engine: Engine, gate: QualityGate, troubles: list[str]) -
     engine.progress.update("quality", 1, 1, f"{len(result.results)} expectations, {failed} failed")
     crash_point("quality:after")
     if result.state != "passed":
-        named = ", ".join(f"{r['table']}: {r['expectation']}" for r in result.results if r["state"] != "passed")
-        troubles = [*troubles, f"quality gate {result.state}: {named or result.detail}"]
+        named = ", ".join(f"{r['table']} {r['expectation']}".strip() for r in result.results if r["state"] != "passed")
+        troubles = [*troubles, f"quality gate {result.state}: {result.detail or named}"]
     run.record("incomplete" if troubles else "complete", {"troubles": troubles})
     crash_point("seal:before")
     engine.progress.update("seal", 0, 1)

@@ -74,9 +74,14 @@ class QualityGate:
 
 
 def with_lake_checks(result: QualityResult, lake: Lake) -> QualityResult:
-    """The gate's result joined with `sql/checks/`: each query must return no row over the whole lake."""
+    """The gate's result joined with `sql/checks/`: each query must return no row over the whole lake.
+
+    A gate that could not answer leaves a row of its own, so that the other rows do not read as a pass.
+    """
     con = lake.connect()
     results = list(result.results)
+    if result.state == "error" and not any(one["state"] == "error" for one in results):
+        results.append({"table": "", "expectation": "gate", "state": "error", "detail": result.detail})
     try:
         for file in sorted(CHECKS.glob("*.sql")):
             found = len(con.execute(file.read_text(encoding="utf-8")).fetchall())
