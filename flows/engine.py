@@ -16,6 +16,7 @@ from flows.progress import Progress, Silent
 from tasks.errors import ConfigError
 
 MAX_WORKERS = 8
+"""Batches of one `map` that run at once."""
 
 
 class Engine(Protocol):
@@ -88,12 +89,16 @@ class PrefectEngine:
         self, step: Callable[..., Any], batches: Sequence[dict[str, Any]]
     ) -> Iterator[tuple[dict[str, Any], Any | Exception]]:
         from prefect.futures import as_completed as prefect_as_completed
+        from prefect.task_runners import ThreadPoolTaskRunner
 
         task = self._task(step)
-        running = {future: batch for batch in batches for future in [task.submit(**batch)]}
-        for future in prefect_as_completed(list(running)):
-            outcome = future.result(raise_on_failure=False)
-            yield running[future], outcome
+        # A flow's own runner starts a thread for every batch at once unless it is told not to.
+        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=MAX_WORKERS)
+        with runner:
+            running: dict[Any, dict[str, Any]] = {runner.submit(task, parameters=batch): batch for batch in batches}
+            for future in prefect_as_completed(list(running)):
+                outcome = future.result(raise_on_failure=False)
+                yield running[future], outcome
 
     def publish(self, key: str, markdown: str) -> None:
         from prefect.artifacts import create_markdown_artifact
