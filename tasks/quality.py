@@ -6,6 +6,7 @@ while discovery works, and is asked once. What it can not answer is an error, ne
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -55,8 +56,10 @@ class QualityGate:
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                pipe.close()
+            # A child that died before it read its question leaves a pipe that can not be flushed.
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
 
     def check(self, lake: Path, run_id: str, timeout_s: float = 120) -> QualityResult:
         """Validate the rows of a run. A dead, silent or garbled child gives state `error`."""
