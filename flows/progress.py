@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from tasks.errors import ConfigError
+
 PLAIN_INTERVAL_S = 10.0
 """Without a terminal a step reports at its start, its end and this often between."""
 
@@ -41,7 +43,9 @@ class PlainProgress:
 
 @contextmanager
 def shown(mode: str) -> Iterator[Progress]:
-    """`auto` = rich on a terminal, else plain; `plain`; `none`."""
+    """`auto` = rich on a terminal, else plain; `plain`; `none`. Raises ConfigError for other words."""
+    if mode not in ("auto", "plain", "none"):
+        raise ConfigError(f"--progress is auto, plain or none, not {mode!r}")
     if mode == "none":
         yield Silent()
     elif mode == "plain" or not sys.stderr.isatty():
