@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -110,7 +111,10 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         try:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as e:
-            raise ConfigError(f"not valid TOML: {e.args[0]}", file, getattr(e, "lineno", None)) from None
+            # Python tells the line in words only ("at line 3, column 9", "at end of document").
+            at = re.search(r"at line (\d+)", str(e))
+            line = int(at[1]) if at else len(text.splitlines())
+            raise ConfigError(f"not valid TOML: {e}; correct this line", file, line) from None
         settings = _build(Settings, data, file, text, "")
         base = file.resolve().parent
         settings = replace(settings, home=base / settings.home, inventory=base / settings.inventory)
