@@ -11,8 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not put a test's neighbours on the path
 
-from flow_homes import Home, make_home  # noqa: E402 - after the path is set
-from small_target import SmallTarget  # noqa: E402 - after the path is set
+from flow_homes import Home, make_home
+from small_target import SmallTarget
 
 
 @pytest.fixture

@@ -13,8 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from run_flow import WavesThrough
+
+from flows.engine import PlainEngine
+from flows.outcome import Outcome
+from flows.posture import posture
 from tasks.lake import Lake
-from tasks.settings import CONTENT_ROOT
+from tasks.quality import QualityGate
+from tasks.settings import CONTENT_ROOT, load_settings
 
 FOLDER = Path(__file__).parent
 BYTECODE = Path(tempfile.mkdtemp(prefix="aispm-bytecode-"))
@@ -53,14 +59,38 @@ class Home:
     def posture(self, run_id: str) -> dict[str, Any]:
         return dict(json.loads((self.report(run_id) / "posture.json").read_bytes()))
 
+    def set(self, old: str, new: str) -> None:
+        """Change a line of the settings."""
+        text = self.config.read_text(encoding="utf-8")
+        assert old in text
+        self.config.write_text(text.replace(old, new), encoding="utf-8")
+
+    def inside(self, flow: str = "nightly", gate: QualityGate | None = None) -> Outcome:
+        """The flow in this process: no import to wait for."""
+        return posture(flow, load_settings(self.config), PlainEngine(), gate or WavesThrough())
+
     def run(self, flow: str = "nightly", crash_at: str | None = None) -> subprocess.CompletedProcess[str]:
         """The flow in a child with the stand-in gate; with `crash_at` it dies there."""
         env = {"AISPM_ENV": "test", "AISPM_CRASH_AT": crash_at} if crash_at else {}
         return _child([str(FOLDER / "run_flow.py"), str(self.config), flow], self.folder, env)
 
+    def start(self) -> subprocess.Popen[bytes]:
+        """The nightly flow in a child that is not waited for."""
+        return subprocess.Popen(
+            [sys.executable, str(FOLDER / "run_flow.py"), str(self.config)],
+            cwd=self.folder,
+            env=child_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def aispm(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The real command line, with the real gate."""
-        return _child(["-m", "flows", "--config", str(self.config), *arguments], self.folder, env)
+        return self.cli("--config", str(self.config), *arguments, **env)
+
+    def cli(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """The same, in this folder but without naming settings."""
+        return _child(["-m", "flows", *arguments], self.folder, env)
 
 
 def child_environment() -> dict[str, str]:
@@ -111,5 +141,3 @@ def make_home(folder: Path, assets: list[str], families: tuple[str, ...] = FAMIL
         encoding="utf-8",
     )
     return home
-
-

@@ -26,6 +26,13 @@ HUGE = b'{"choices": [{"message": {"content": "' + b"A" * (10 * 1024 * 1024) + b
 DISCOVERY_PROMPT = "Reply with OK."
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Callers are killed here; a broken connection is no news."""
+
+
 class SmallTarget:
     """Runs in a thread of the test process, so it survives every kill of the flow."""
 
@@ -37,8 +44,7 @@ class SmallTarget:
         """Of every kind."""
         self._released = threading.Event()
         self._lock = threading.Lock()  # guards the counters: every request has its own thread
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def url(self, name: str) -> str:

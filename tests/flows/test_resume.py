@@ -1,0 +1,85 @@
+"""What a resumed run may and may not take from its first try."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from flow_homes import Home, asset_yaml
+from small_target import SmallTarget
+
+HomeMaker = Callable[..., Home]
+TargetMaker = Callable[..., SmallTarget]
+FEW = ("direct_override", "prefix_injection")
+
+
+def test_an_open_weekly_run_survives_the_nightly_one(home: HomeMaker, target: TargetMaker) -> None:
+    service = target(one="refusing")
+    here = home([asset_yaml("one", service.url("one"))], families=("secret_in_context",))
+    assert here.run("weekly", crash_at="probe:before").returncode == -signal.SIGKILL
+    (weekly,) = (row["run_id"] for row in here.rows("select distinct run_id from lake.runs"))
+    assert here.inside("nightly").state == "complete"
+
+    resumed = here.inside("weekly")
+
+    assert resumed.run_id == weekly
+    assert resumed.state == "complete"
+    attempts = here.rows("select count(*) as n from lake.probe_attempts where run_id = ?", weekly)[0]["n"]
+    assert attempts > 2, "the weekly run takes all templates"
+
+
+def test_a_changed_inventory_gives_the_killed_run_up_and_seals_what_it_left(
+    home: HomeMaker, target: TargetMaker
+) -> None:
+    service = target(one="refusing", two="refusing")
+    here = home([asset_yaml("one", service.url("one"))], families=FEW)
+    assert here.run(crash_at="judge:before").returncode == -signal.SIGKILL
+    (killed,) = (row["run_id"] for row in here.rows("select distinct run_id from lake.runs"))
+    with here.inventory.open("a", encoding="utf-8") as handle:
+        handle.write(asset_yaml("two", service.url("two")))
+
+    outcome = here.inside()
+
+    assert outcome.state == "complete"
+    assert outcome.run_id != killed
+    states = [r["state"] for r in here.rows("select state from lake.runs where run_id = ? order by seq", killed)]
+    assert states == ["started", "abandoned"]
+    assert here.rows("select count(*) as n from lake.probe_attempts where run_id = ?", killed) == [{"n": 4}]
+    roots = here.rows("select run_id from lake.evidence where kind = 'root' order by position")
+    assert [row["run_id"] for row in roots] == [killed, outcome.run_id]
+
+
+def test_what_could_not_be_seen_in_the_first_try_is_not_forgotten(home: HomeMaker, target: TargetMaker) -> None:
+    service = target(one="refusing", two="slow")
+    here = home([asset_yaml(name, service.url(name)) for name in ("one", "two")], families=FEW)
+    here.set("[discovery]\ntimeout_s = 2.0", "[discovery]\ntimeout_s = 0.3")
+    assert here.run(crash_at="discover:after").returncode == -signal.SIGKILL
+    service.manners["two"] = "refusing"
+
+    outcome = here.inside()
+
+    assert outcome.state == "incomplete"
+    assert any("openai_compatible" in trouble and "llm/two" in trouble for trouble in outcome.troubles)
+
+
+def test_attempts_that_were_never_judged_are_missed_not_slipped_in(home: HomeMaker, target: TargetMaker) -> None:
+    service = target(one="refusing", two="obedient")
+    here = home([asset_yaml("one", service.url("one")), asset_yaml("two", service.url("two"))], families=FEW)
+    key = here.folder / "two.key"
+    text = here.inventory.read_text(encoding="utf-8")
+    head, _, tail = text.rpartition("model: small-1}")
+    here.inventory.write_text(f'{head}model: small-1, credential: "file:{key}"}}{tail}', encoding="utf-8")
+    assert here.run(crash_at="map:before").returncode == -signal.SIGKILL  # probing `two` failed: it has no key
+    key.write_text("late-key", encoding="utf-8")
+    key.chmod(0o600)
+
+    outcome = here.inside()
+
+    assert outcome.state == "incomplete"
+    assert any("two" in trouble for trouble in outcome.troubles)
+    unjudged = here.rows(
+        "select count(*) as n from lake.probe_attempts where attempt_id not in (select attempt_id from lake.verdicts)"
+    )
+    assert unjudged == [{"n": 0}]
+    assert here.inside().state == "complete"
+    assert here.rows("select count(*) as n from lake.findings where finding_kind like 'probe.%'") != [{"n": 0}]
