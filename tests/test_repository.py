@@ -86,8 +86,7 @@ def test_readme_commands_exist() -> None:
 
     known = set(get_command(app).commands)  # type: ignore[attr-defined]  # a click Group
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    used = set(
-        re.findall(r"(?:^|[`/ ])aispm(?: --(?:config|home) \S+)* ([a-z]+)", "\n".join(re.findall(r"`+[^`]*`+", text)))
-    )
+    code = re.findall(r"```\n(.*?)```", text, re.S) + re.findall(r"`([^`\n]+)`", text)
+    used = set(re.findall(r"(?:^|[ /])aispm(?: --(?:config|home) \S+)* ([a-z]+)", "\n".join(code), re.M))
     assert {"init", "doctor", "run", "sql", "verify"} <= used
     assert used <= known
