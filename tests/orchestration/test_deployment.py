@@ -45,6 +45,13 @@ def test_each_schedule_is_a_cron_in_utc(deployment: dict[str, Any]) -> None:
         assert ZoneInfo(schedule["timezone"]).key == "UTC"
 
 
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["name"])
+def test_a_deployed_run_is_told_not_to_phone_home(deployment: dict[str, Any]) -> None:
+    """Whatever the worker's environment says."""
+    env = deployment["work_pool"]["job_variables"]["env"]
+    assert env == {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
 def test_a_broken_cron_would_be_noticed() -> None:
     from prefect.client.schemas.schedules import CronSchedule
 
