@@ -140,24 +140,33 @@ def test_a_killed_or_silent_child_is_an_error_never_a_pass(tmp_path: Path) -> No
 class Scripted(WavesThrough):
     """A gate that answers with what it is given."""
 
-    def __init__(self, *answers: QualityResult) -> None:
-        self.answers = list(answers)
+    def __init__(self, answer: QualityResult) -> None:
+        self.answer = answer
 
     def check(self, lake: Path, run_id: str, timeout_s: float = 120) -> QualityResult:
-        return self.answers.pop(0)
+        return self.answer
 
 
-def test_a_run_whose_gate_fails_is_incomplete_and_says_so(
-    home: Callable[..., Home], target: Callable[..., SmallTarget]
+BAD = {"table": "probe_attempts", "expectation": "expect_x", "column": "clean", "state": "failed", "unexpected": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        pytest.param(QualityResult("failed", (BAD,)), "probe_attempts expect_x", marks=pytest.mark.full),
+        (QualityResult("error", (), "no answer within 120 s"), "no answer within 120 s"),
+    ],
+    ids=["failed", "error"],
+)
+def test_a_run_whose_gate_does_not_pass_is_incomplete_and_says_so(
+    answer: QualityResult, says: str, home: Callable[..., Home], target: Callable[..., SmallTarget]
 ) -> None:
     service = target(one="refusing")
     here = home([asset_yaml("one", service.url("one"))], families=("prefix_injection",))
-    bad = {"table": "probe_attempts", "expectation": "expect_x", "column": "clean", "state": "failed", "unexpected": 1}
-    gate = Scripted(QualityResult("failed", (bad,)), QualityResult("error", (), "no answer within 120 s"))
 
-    for word in ("failed", "error"):
-        outcome = here.inside(gate=gate)
-        assert outcome.state == "incomplete"
-        assert any(f"quality gate {word}" in trouble for trouble in outcome.troubles)
-        assert outcome.posture["quality"]["state"] == word
-        assert outcome.posture["run"]["state"] == "incomplete"
+    outcome = here.inside(gate=Scripted(answer))
+
+    assert outcome.state == "incomplete"
+    assert outcome.troubles == (f"quality gate {answer.state}: {says}",)
+    assert outcome.posture["quality"]["state"] == answer.state
+    assert outcome.posture["run"]["state"] == "incomplete"

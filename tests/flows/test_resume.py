@@ -15,7 +15,7 @@ FEW = ("direct_override", "prefix_injection")
 
 def test_an_open_weekly_run_survives_the_nightly_one(home: HomeMaker, target: TargetMaker) -> None:
     service = target(one="refusing")
-    here = home([asset_yaml("one", service.url("one"))], families=("secret_in_context",))
+    here = home([asset_yaml("one", service.url("one"))], families=("over_refusal_benign",))
     assert here.run("weekly", crash_at="probe:before").returncode == -signal.SIGKILL
     (weekly,) = (row["run_id"] for row in here.rows("select distinct run_id from lake.runs"))
     assert here.inside("nightly").state == "complete"
@@ -81,5 +81,3 @@ def test_attempts_that_were_never_judged_are_missed_not_slipped_in(home: HomeMak
         "select count(*) as n from lake.probe_attempts where attempt_id not in (select attempt_id from lake.verdicts)"
     )
     assert unjudged == [{"n": 0}]
-    assert here.inside().state == "complete"
-    assert here.rows("select count(*) as n from lake.findings where finding_kind like 'probe.%'") != [{"n": 0}]

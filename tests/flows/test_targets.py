@@ -82,12 +82,17 @@ def test_a_broken_target_makes_exit_4_and_the_next_run_is_whole(home: HomeMaker,
     service = target(good="refusing", garbage="garbage")
     here = broken_home(home, service, ["garbage"])
 
-    first = here.run()
+    first = here.aispm("run", "nightly", "--progress", "none")
 
-    assert first.returncode == 4, first.stderr
-    run_id, state, *troubles = first.stdout.splitlines()
-    assert state == "incomplete"
-    assert_only_the_broken_fail(here, run_id, tuple(troubles), ["garbage"])
+    assert first.returncode == 4, first.stdout + first.stderr
+    lines = first.stdout.splitlines()
+    run_id = lines[0].split()[1]
+    assert "INCOMPLETE" in lines[0]
+    assert len(lines) <= 20
+    assert first.stderr == ""
+    assert "\x1b" not in first.stdout
+    troubles = tuple(line.removeprefix("Incomplete: ") for line in lines if line.startswith("Incomplete: "))
+    assert_only_the_broken_fail(here, run_id, troubles, ["garbage"])
     service.manners["garbage"] = "refusing"
     second = here.inside()
     assert second.run_id != run_id
