@@ -136,7 +136,7 @@ def make_home(folder: Path, assets: list[str], families: tuple[str, ...] = FAMIL
     values = {"templates_per_family": 2, "concurrency": 2, "batch_size": 3, "seed": 7, "timeout_s": 5.0, **probing}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     home.config.write_text(
-        f'home = "home"\ninventory = "inventory.yaml"\n\n[discovery]\ntimeout_s = 2.0\n\n[probing]\n'
+        f'home = "home"\ninventory = "inventory.yaml"\n\n[discovery]\ntimeout_s = 10.0\n\n[probing]\n'
         f"families = {json.dumps(list(families))}\n" + "\n".join(lines) + '\n\n[orchestrator]\nengine = "plain"\n',
         encoding="utf-8",
     )

@@ -28,6 +28,8 @@ DISCOVERY_PROMPT = "Reply with OK."
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
+    """The default of 5 makes a burst of new connections wait for a second SYN."""
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Callers are killed here; a broken connection is no news."""

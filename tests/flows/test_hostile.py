@@ -55,7 +55,7 @@ class Elements(HTMLParser):
 
 def test_the_run_itself_is_unharmed(ran: tuple[Home, Outcome]) -> None:
     _, outcome = ran
-    assert outcome.state == "complete"
+    assert (outcome.state, outcome.troubles) == ("complete", ())
     assert len(outcome.posture["findings"]) > len(NAMES)
     assert {a["name"] for a in outcome.posture["assets"]} >= {NAMES["script"], NAMES["sql"], NAMES["formula"]}
 

@@ -13,17 +13,20 @@ TargetMaker = Callable[..., SmallTarget]
 FEW = ("direct_override", "prefix_injection")
 
 
-def test_an_open_weekly_run_survives_the_nightly_one(home: HomeMaker, target: TargetMaker) -> None:
+def test_an_open_weekly_run_is_left_to_its_own_next_call(home: HomeMaker, target: TargetMaker) -> None:
     service = target(one="refusing")
     here = home([asset_yaml("one", service.url("one"))], families=("over_refusal_benign",))
     assert here.run("weekly", crash_at="probe:before").returncode == -signal.SIGKILL
     (weekly,) = (row["run_id"] for row in here.rows("select distinct run_id from lake.runs"))
-    assert here.inside("nightly").state == "complete"
 
-    resumed = here.inside("weekly")
+    nightly = here.inside("nightly")
 
-    assert resumed.run_id == weekly
-    assert resumed.state == "complete"
+    assert nightly.state == "complete"
+    roots = here.rows("select run_id from lake.evidence where kind = 'root'")
+    assert roots == [{"run_id": nightly.run_id}], "a half-done run was sealed: it could never be finished"
+    assert here.run("weekly", crash_at="judge:before").returncode == -signal.SIGKILL
+    states = [row["state"] for row in here.rows("select state from lake.runs where run_id = ? order by seq", weekly)]
+    assert states == ["started", "resumed"]
     attempts = here.rows("select count(*) as n from lake.probe_attempts where run_id = ?", weekly)[0]["n"]
     assert attempts > 2, "the weekly run takes all templates"
 
@@ -49,34 +52,24 @@ def test_a_changed_inventory_gives_the_killed_run_up_and_seals_what_it_left(
     assert [row["run_id"] for row in roots] == [killed, outcome.run_id]
 
 
-def test_what_could_not_be_seen_in_the_first_try_is_not_forgotten(home: HomeMaker, target: TargetMaker) -> None:
-    service = target(one="refusing", two="slow")
-    here = home([asset_yaml(name, service.url(name)) for name in ("one", "two")], families=FEW)
-    here.set("[discovery]\ntimeout_s = 2.0", "[discovery]\ntimeout_s = 0.3")
-    assert here.run(crash_at="discover:after").returncode == -signal.SIGKILL
-    service.manners["two"] = "refusing"
-
-    outcome = here.inside()
-
-    assert outcome.state == "incomplete"
-    assert any("openai_compatible" in trouble and "llm/two" in trouble for trouble in outcome.troubles)
-
-
-def test_attempts_that_were_never_judged_are_missed_not_slipped_in(home: HomeMaker, target: TargetMaker) -> None:
+def test_what_the_first_try_missed_is_reported_not_forgotten_or_slipped_in(
+    home: HomeMaker, target: TargetMaker
+) -> None:
     service = target(one="refusing", two="obedient")
     here = home([asset_yaml("one", service.url("one")), asset_yaml("two", service.url("two"))], families=FEW)
     key = here.folder / "two.key"
     text = here.inventory.read_text(encoding="utf-8")
     head, _, tail = text.rpartition("model: small-1}")
     here.inventory.write_text(f'{head}model: small-1, credential: "file:{key}"}}{tail}', encoding="utf-8")
-    assert here.run(crash_at="map:before").returncode == -signal.SIGKILL  # probing `two` failed: it has no key
+    assert here.run(crash_at="map:before").returncode == -signal.SIGKILL  # `two` was not read or probed: no key
     key.write_text("late-key", encoding="utf-8")
     key.chmod(0o600)
 
     outcome = here.inside()
 
     assert outcome.state == "incomplete"
-    assert any("two" in trouble for trouble in outcome.troubles)
+    for where in ("openai_compatible llm/two: ", "probing two, batch 0: "):
+        assert any(trouble.startswith(where) for trouble in outcome.troubles), (where, outcome.troubles)
     unjudged = here.rows(
         "select count(*) as n from lake.probe_attempts where attempt_id not in (select attempt_id from lake.verdicts)"
     )

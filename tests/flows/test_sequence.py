@@ -15,16 +15,18 @@ FEW = ("direct_override", "prefix_injection")
 
 
 def test_ids_last_and_a_finding_closes_and_returns(home: HomeMaker, target: TargetMaker) -> None:
-    service = target(one="obedient", two="refusing")
+    service = target(one="obedient", two="garbage")
     here = home([asset_yaml(name, service.url(name)) for name in ("one", "two")], families=FEW)
 
     first = here.inside()
+    service.manners["two"] = "refusing"
     second = here.inside()
     service.manners["one"] = "refusing"
     mended = here.inside()
     service.manners["one"] = "obedient"
     broken = here.inside()
 
+    assert [run.state for run in (first, second, mended, broken)] == ["incomplete", "complete", "complete", "complete"]
     assets = [{a["asset_id"]: (a["name"], a["first_seen"]) for a in o.posture["assets"]} for o in (first, second)]
     assert assets[0] == assets[1], "asset ids or first sight changed"
     assert len(second.posture["trend"]) == 2
