@@ -43,9 +43,9 @@ def broken_home(home: HomeMaker, service: SmallTarget, manners: list[str]) -> Ho
     made = home(
         [asset_yaml("good", service.url("good")), *(asset_yaml(m, url) for m, url in urls.items())],
         families=FEW,
-        timeout_s=0.4,
+        timeout_s=0.8,
     )
-    made.set("[discovery]\ntimeout_s = 10.0", "[discovery]\ntimeout_s = 0.4")
+    made.set("[discovery]\ntimeout_s = 10.0", "[discovery]\ntimeout_s = 0.8")
     return made
 
 
