@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+from collections import defaultdict
 from collections.abc import Mapping
 
 from flows.engine import Engine
@@ -22,6 +24,7 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     crash_point("probe:before")
     assets = {asset.asset_id: asset for asset in current_assets(run.lake) if asset.active}
     campaign = engine.run(freeze_plan, run=run, assets=list(assets.values()), families=families)
+    campaign.sort(key=lambda batch: (batch.number, batch.asset_id))  # targets side by side, see `_turn`
     total = sum(len(batch.attempts) for batch in campaign)
     done = 0
     engine.progress.update("probe", 0, total)
@@ -62,6 +65,14 @@ def freeze_plan(run: Run, assets: list[Asset], families: Mapping[str, Family]) -
     return list(campaign.batches)
 
 
+_TURNS: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+def _turn(asset_id: str) -> threading.Lock:
+    """Held while a batch talks to its target: `probing.concurrency` is a promise per target, so one batch at a time."""
+    return _TURNS[asset_id]
+
+
 def _key(batch: Batch) -> str:
     return f"{batch.asset_id}/{batch.number}"
 
@@ -72,7 +83,8 @@ def probe_batch(run: Run, batch: Batch, asset: Asset, families: Mapping[str, Fam
     if run.committed("probe_attempts", key):
         return 0
     spool = run.spool / f"{digest(key)[:16]}.jsonl"
-    rows = run_batch(batch, asset, families, run.settings.probing, spool)
+    with _turn(batch.asset_id):
+        rows = run_batch(batch, asset, families, run.settings.probing, spool)
     committed = run.commit("probe_attempts", rows, batch=key)
     spool.unlink(missing_ok=True)
     crash_point("probe:during")
