@@ -132,4 +132,4 @@ def _build(
     try:
         return _CONSTRUCT.construct_object(node, deep=True)
     except ValueError as e:
-        raise ConfigError(f"{node.value!r} is no such value: {e}", path, line) from None
+        raise ConfigError(f"{node.value!r} is no such date or number: {e}", path, line) from None

@@ -121,10 +121,7 @@ def load_inventory(path: Path) -> Inventory:
     """
     if not path.exists():
         raise ConfigError("no such inventory; copy inventory.example.yaml and adapt it", path)
-    try:
-        data, lines = load_yaml(path)
-    except ValueError:
-        raise ConfigError("a date does not exist; write it as YYYY-MM-DD", path, _bad_date(path)) from None
+    data, lines = load_yaml(path)
     return _Reader(path, lines).read(data)
 
 
@@ -379,12 +376,3 @@ class _Reader:
                 at,
             )
 
-
-def _bad_date(path: Path) -> int | None:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        for text in re.findall(r"\d{4}-\d\d?-\d\d?", line):
-            try:
-                date.fromisoformat(text)
-            except ValueError:
-                return number
-    return None
