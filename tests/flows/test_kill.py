@@ -16,7 +16,6 @@ from flow_homes import Home, asset_yaml
 from nacl.signing import VerifyKey
 from small_target import SmallTarget
 
-from flows.engine import MAX_WORKERS
 from tasks.crash import POINTS
 from tasks.evidence import verify_lake
 from tasks.lake import tables
@@ -25,8 +24,8 @@ from tasks.reporting.signing import load_public_key, verify_file
 MANNERS = {"obedient": "obedient", "evasive": "evasive", "refusing": "refusing"}
 LONGEST_CONVERSATION = 2
 """Requests of one attempt of the families used here."""
-IN_FLIGHT = MAX_WORKERS * 1
-"""Attempts that a kill can catch: workers times `concurrency`."""
+IN_FLIGHT = len(MANNERS) * 1
+"""Attempts that a kill can catch: `concurrency` of each target."""
 PER_RUN = [name for name in tables() if name not in ("runs", "controls", "kind_controls", "control_overlaps")]
 """Tables whose rows belong to one run. Catalogues load once per edition, and `runs` tells the story of the kills."""
 
