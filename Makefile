@@ -38,7 +38,7 @@ lock: .venv/.ready
 .venv/.ready: pyproject.toml requirements.lock
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "the venv module is missing: install python3-venv (Debian: apt-get install python3-venv)"; exit 1; }
 	@$(BIN)/pip --version >/dev/null && test -x $(BIN)/uv || $(BIN)/pip install -q --disable-pip-version-check uv==$(UV)
-	UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync -q --require-hashes requirements.lock
+	UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync -q --compile-bytecode --require-hashes requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 
