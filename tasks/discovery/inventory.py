@@ -375,4 +375,3 @@ class _Reader:
                 "this looks like a secret in plain text; revoke it, and write `file:PATH` or `env:NAME` instead",
                 at,
             )
-
