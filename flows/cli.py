@@ -95,15 +95,17 @@ def main() -> None:
             raise
         from flows.closing import inert
 
-        print(f"aispm: {inert(e)}", file=sys.stderr)  # noqa: T201 - the message to the user
+        typer.echo(f"aispm: {inert(e)}", err=True)
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
-        print("aispm: interrupted; run the same command again to go on where it stopped", file=sys.stderr)  # noqa: T201
+        typer.echo("aispm: interrupted; run the same command again to go on where it stopped", err=True)
         sys.exit(130)
     except Exception as e:
         if invocation.verbose:
             raise
-        print(f"aispm: unexpected {type(e).__name__}: {e}; -v shows where", file=sys.stderr)  # noqa: T201
+        from flows.closing import inert
+
+        typer.echo(f"aispm: unexpected {type(e).__name__}: {inert(e)}; -v shows where", err=True)
         sys.exit(1)
 
 

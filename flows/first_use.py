@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -109,17 +111,22 @@ def diagnose(settings: Settings, config: Path | None) -> list[tuple[str, bool, s
     for asset in inventory.assets:
         reference = asset.props.get("credential")
         if reference:
-            found.append(_tried(f"credential of {asset.id}", lambda r=reference: (resolve_secret(r), "found")[1]))
+            found.append(_tried(f"credential of {asset.id}", partial(_resolved, reference)))
         if asset.active and asset.url:
-            found.append(_tried(f"reach {asset.id}", lambda url=asset.url: _reach(url)))
+            found.append(_tried(f"reach {asset.id}", partial(_reach, asset.url)))
     return found
 
 
-def _tried(what: str, load: object) -> tuple[str, bool, str]:
+def _tried(what: str, load: Callable[[], str]) -> tuple[str, bool, str]:
     try:
-        return what, True, load()  # type: ignore[operator]  # a callable that returns the detail
+        return what, True, load()
     except (AispmError, OSError, httpx.HTTPError) as e:
         return what, False, f"{type(e).__name__}: {e}" if isinstance(e, httpx.HTTPError) else str(e)
+
+
+def _resolved(reference: str) -> str:
+    resolve_secret(reference)
+    return "found"
 
 
 def _disk(home: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from lake_double import SQL, create_views, empty_lake, insert
+from lake_double import create_views, empty_lake, insert
 from two_runs import AGENT, LLM, MCP, R1, R2, RAG, TURNS_BAD, TURNS_GOOD, rows, two_runs
 
 from tasks.errors import ConfigError
@@ -66,7 +66,6 @@ def test_summary_compares_with_the_previous_run(posture: dict[str, Any]) -> None
     assert (summary["assets_new"], summary["assets_gone"]) == (1, 1)
 
 
-@pytest.mark.skipif(not (SQL / "views/marts/control_states.sql").exists(), reason="no view of control states")
 def test_controls_that_turned_are_named(posture: dict[str, Any]) -> None:
     assert posture["summary"]["newly_failing"] == [TURNS_BAD]
     assert posture["summary"]["newly_passing"] == [TURNS_GOOD]
