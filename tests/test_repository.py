@@ -12,7 +12,7 @@ import pytest
 
 from tasks.settings import CONTENT_ROOT as ROOT
 
-GATEWAY_PACKAGES = {"aiohttp", "uvloop", "orjson", "nacl", "httpx", "yaml"}
+GATEWAY_PACKAGES = {"aiohttp", "uvloop", "orjson", "nacl", "httpx", "yaml", "hyperscan", "numpy", "jsonschema_rs"}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "lib", "core", "misc"}
 
 
