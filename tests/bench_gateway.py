@@ -1,0 +1,189 @@
+"""`make bench-gateway`: what the gateway costs, on one pinned core, beside other gateways and a bare proxy in the same run.
+
+Core 0 runs what is measured, core 1 the load generator and the model endpoint. Prints, never asserts. Repeat on a quiet
+machine; ratios carry over to other machines, absolute figures do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "gateway")]
+
+import bench_peers as peers_of  # noqa: E402 - the tests' folders are no packages; they are put on the path above
+from bench import part, quantile  # noqa: E402
+from bench_peers import Missing, Peers  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+MEASURED, OTHER = 0, 1
+"""Cores."""
+SECONDS = 8
+Row = tuple[str, str, str, str]
+
+
+class Bench:
+    """The peers, a scratch folder, and the gateway under test with authentication, filter, budget and log on."""
+
+    def __init__(self, peers: Peers, home: Path) -> None:
+        self.peers, self.home = peers, home
+        self.test = part("gateway")
+        self.body = json.dumps(self.test.chat("Please sum up our meeting of last week for the team. " * 18)).encode()
+
+    def folder(self, name: str) -> Path:
+        path = self.home / name
+        path.mkdir()
+        return path
+
+    def gateway(self, name: str, to: int) -> Any:
+        """A running gateway in front of port `to`."""
+        folder = self.folder(name)
+        month = {"id": "month", "upstream_domain": "*", "agent": "*", "period": "month", "zone": "Europe/Berlin",
+                 "limit_micro_usd": 10**15, "action": "block"}  # fmt: skip
+        self.test.PolicyFolder(folder).publish(
+            budgets=[month],
+            rates={"*": 10**9},
+            prices={"default_max_tokens": 1024, "unknown_price": "deny", "models": {
+                "sim-1": {"input": 150_000, "output": 600_000, "cached": 75_000}}},
+        )  # fmt: skip
+        process = self.test.GatewayProcess(folder, f"http://127.0.0.1:{to}/v1").start()
+        os.sched_setaffinity(process.process.pid, {MEASURED})
+        for task in Path(f"/proc/{process.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {MEASURED})
+        return process
+
+    def load(self, url: str, headers: dict[str, str], connections: int, seconds: int = SECONDS) -> dict[str, float]:
+        return peers_of.load(self.peers, OTHER, self.home, url, headers, self.body, connections, seconds)
+
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.test.AGENT_KEY}"}
+
+
+def throughput(bench: Bench) -> Iterator[Row]:
+    """Requests per second at 32 connections and added latency at one, 1 KiB bodies."""
+    with peers_of.upstream(bench.peers, OTHER, bench.home) as port:
+        direct = f"http://127.0.0.1:{port}/v1/chat/completions"
+        bench.load(direct, {}, 32, 2)
+        bare, alone = bench.load(direct, {}, 32)["rps"], bench.load(direct, {}, 1)
+        yield "the model endpoint alone, c = 32", f"{bare:,.0f}/s", "", "printed"
+        process = bench.gateway("gateway", port)
+        try:
+            url = f"{process.url}/v1/chat/completions"
+            bench.load(url, bench.bearer(), 32, 3)
+            ours = bench.load(url, bench.bearer(), 32)["rps"]
+            one = bench.load(url, bench.bearer(), 1)
+            resident = _rss(process.process.pid)
+        finally:
+            process.stop()
+        yield "gateway, all on, 1 KiB, c = 32", f"{ours:,.0f}/s", f"{ours / bare:.3f} of the endpoint alone", "printed"
+        for name, target in (("p50", "≤ 0.8 ms"), ("p99", "≤ 2 ms")):
+            added = (one[name] - alone[name]) / 1000
+            yield f"added latency {name}, c = 1", f"{added:.2f} ms", f"direct {alone[name] / 1000:.2f} ms", target
+        yield "gateway, memory after that", f"{resident} MB", "", "≤ 150 MB"
+        try:
+            with peers_of.proxy_pass(bench.peers, MEASURED, bench.home, port) as through:
+                rps = bench.load(f"http://127.0.0.1:{through}/v1/chat/completions", {}, 32)["rps"]
+            yield "nginx proxy_pass (sees nothing)", f"{rps:,.0f}/s", f"gateway {ours / rps:.3f} of it", "printed"
+        except Missing as e:
+            yield "nginx proxy_pass", "not measured", str(e), ""
+        for name, start, times in (
+            (f"Portkey gateway {peers_of.PORTKEY}", peers_of.portkey, 3),
+            (f"LiteLLM proxy {peers_of.LITELLM}", peers_of.litellm, 80),
+        ):
+            try:
+                with start(bench.peers, MEASURED, bench.home, port) as (at, pid, headers):
+                    url = f"http://127.0.0.1:{at}/v1/chat/completions"
+                    bench.load(url, headers, 32, 4)
+                    rps = bench.load(url, headers, 32)["rps"]
+                    memory = _rss(pid)
+                yield f"{name}, {memory} MB", f"{rps:,.0f}/s", f"gateway {ours / rps:.1f} × it", f"≥ {times} ×"
+            except Missing as e:
+                yield name, "not measured", str(e), f"≥ {times} ×"
+
+
+def _rss(pid: int) -> int:
+    """MB of a process and its children."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(status.parent.name) == pid or int(fields[1]) == pid:
+            total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    return total // 2**20
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """Resident memory over 200,000 requests."""
+    with peers_of.upstream(bench.peers, OTHER, bench.home) as port:
+        process = bench.gateway("memory", port)
+        try:
+            url, sent, marks = f"{process.url}/v1/chat/completions", 0.0, []
+            while sent < 200_000:
+                sent += bench.load(url, bench.bearer(), 32, 5)["requests"]
+                marks.append((sent, _rss(process.process.pid)))
+        finally:
+            process.stop()
+    early = next(mb for n, mb in marks if n >= 20_000)
+    yield (
+        f"memory after {sent:,.0f} requests",
+        f"{marks[-1][1]} MB",
+        f"{early} MB after the first 20,000",
+        "≤ 150 MB and flat",
+    )
+
+
+# -- the filter alone ------------------------------------------------------------------------------------------------
+
+
+def cpu_ms(work: Callable[[], Any], times: int) -> list[float]:
+    """Milliseconds of this thread's processor time, each call."""
+    work()
+    spent = []
+    gc.collect()
+    for _ in range(times):
+        begin = time.thread_time_ns()
+        work()
+        spent.append((time.thread_time_ns() - begin) / 1e6)
+    return spent
+
+
+FIGURES: dict[str, Callable[[Bench], Iterator[Row]]] = {"throughput": throughput, "memory": memory}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figures", nargs="*", choices=[*FIGURES, []], help="default: all")
+    parser.add_argument("--peers", type=Path, default=ROOT / "build" / "peers", help="where peers are fetched to")
+    chosen = parser.parse_args()
+    os.sched_setaffinity(0, {OTHER})
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    table = Table(title=f"gateway on one core, load {os.getloadavg()[0]:.1f} at the start", title_justify="left")
+    for column in ("figure", "measured", "in the same run", "target"):
+        table.add_column(column, overflow="fold")
+    with tempfile.TemporaryDirectory(prefix="aispm-bench-") as scratch:
+        bench = Bench(Peers(chosen.peers), Path(scratch))
+        for name in chosen.figures or FIGURES:
+            console.print(f"… {name}", style="dim", highlight=False)
+            try:
+                for row in FIGURES[name](bench):
+                    table.add_row(*row)
+            except (Missing, OSError, RuntimeError, AssertionError) as e:
+                table.add_row(name, "not measured", f"{type(e).__name__}: {e}", "")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
