@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -28,6 +28,9 @@ IN_FLIGHT = len(MANNERS) * 1
 """Attempts that a kill can catch: `concurrency` of each target."""
 PER_RUN = [name for name in tables() if name not in ("runs", "controls", "kind_controls", "control_overlaps")]
 """Tables whose rows belong to one run. Catalogues load once per edition, and `runs` tells the story of the kills."""
+
+SAMPLE = [point for n, point in enumerate(POINTS) if n % 4 == 0 or point in ("probe:during", "report:after")]
+"""Killed at in `make test`; all of them in `make test-full`."""
 
 HomeMaker = Callable[..., Home]
 TargetMaker = Callable[..., SmallTarget]
@@ -115,7 +118,10 @@ def died(home: Home, point: str) -> None:
     assert result.returncode == -signal.SIGKILL, f"{point} was not reached: {result.stdout}{result.stderr[-2000:]}"
 
 
-def test_a_run_killed_at_every_step_ends_as_if_it_had_not_been(home: HomeMaker, target: TargetMaker) -> None:
+@pytest.mark.parametrize("points", [SAMPLE, pytest.param(POINTS, marks=pytest.mark.full)], ids=["sample", "all"])
+def test_a_run_killed_at_every_step_ends_as_if_it_had_not_been(
+    points: Sequence[str], home: HomeMaker, target: TargetMaker
+) -> None:
     service = target(**MANNERS)
     calm = small_home(home, service, "calm")
     reference = calm.run()
@@ -125,7 +131,7 @@ def test_a_run_killed_at_every_step_ends_as_if_it_had_not_been(home: HomeMaker, 
     shot = small_home(home, service, "shot")
     before = sum(service.probes.values())
     done: dict[str, str] = {}
-    for point in POINTS:
+    for point in points:
         died(shot, point)
         if point == "probe:during":
             done = finished_attempts(shot)
