@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
+from gateway.addresses import check_address, is_loopback, literal_address
 from gateway.errors import ConfigError
 from gateway.wire import FORMATS
 
@@ -17,9 +17,21 @@ from gateway.wire import FORMATS
 @dataclass(frozen=True, slots=True)
 class Listen:
     host: str = "127.0.0.1"
-    """Loopback only: agent keys and prompts would otherwise cross the network in the clear."""
+    """Beyond loopback only with TLS: agent keys and prompts would otherwise cross the network in the clear."""
     port: int = 8443
     """0 = any free port; the line printed at the start says which."""
+    tls_cert: Path | None = None
+    """PEM, the server's certificate and its chain; read again on SIGHUP. TLS 1.2 is the oldest version spoken."""
+    tls_key: Path | None = None
+    """PEM, not encrypted."""
+    workers: int = 1
+    """Processes that share the port, one per core: one process filters on one core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    port: int
+    """On 127.0.0.1, for Prometheus and health probes; worker n answers on port + n. 0 = any free port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,12 @@ class Spool:
     """Age at which a segment is closed, and so the delay until its events can be queried."""
     roll_bytes: int = 16 << 20
     """Size at which a segment is closed: some 16,000 events, one comfortable commit."""
+    audit: str = "written"
+    """What an answer waits for: `written` (its event survives the end of the process), `strict` (and a power cut), or
+    `available` (nothing: what could not be written is counted in a `gap` event). The first two refuse to answer
+    while the log cannot be written."""
+    signing_key: str | None = None
+    """Reference to an Ed25519 private key, 64 hex digits; each closed segment is then signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,10 @@ class Route:
     """Reference to the provider's key (`env:NAME`, `file:PATH`); unset = none is sent."""
     asset_id: str | None = None
     """Of the protected asset, for events of agents that are not assets themselves."""
+    application_id: str | None = None
+    """Of the application that the route serves, for its events."""
+    allow_private: bool = False
+    """Whether `base_url` may lead to private addresses. Link-local and cloud metadata addresses are never allowed."""
     provider: str | None = None
     known_models: tuple[str, ...] = ()
     """Model names that events may show; others are client text and appear as a keyed hash."""
@@ -83,9 +105,18 @@ class GatewaySettings:
     """name -> route; `default` answers `/v1/…`, every route `/<name>/v1/…`."""
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
+    metrics: Metrics | None = None
 
 
-_TABLES: dict[str, type] = {"policy": PolicyFiles, "spool": Spool, "listen": Listen, "limits": Limits}
+_TABLES: dict[str, type] = {
+    "policy": PolicyFiles,
+    "spool": Spool,
+    "listen": Listen,
+    "limits": Limits,
+    "metrics": Metrics,
+}
+AUDITS = ("written", "strict", "available")
+MAX_WORKERS = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -122,16 +153,14 @@ class _Reader:
             raise self.error("write at least one [routes.<name>]", "routes")
         built = {}
         for name, value in routes.items():
-            if not _NAME.fullmatch(name) or name in ("v1", "healthz"):
+            if not _NAME.fullmatch(name) or name in ("v1", "healthz", "readyz"):
                 raise self.error("a route's name is made of a-z, 0-9, `_`, `.` and `-`, and is not `v1`", "routes")
             built[name] = self._table(Route, value, f"routes.{name}")
             self._check_route(built[name])
         settings = GatewaySettings(gateway_id=gateway_id, routes=built, **tables)
-        if not is_loopback(settings.listen.host):
-            raise self.error(
-                "this gateway speaks plain HTTP and listens on loopback only; put a TLS terminator in front of it",
-                "host",
-            )
+        self._check_listen(settings.listen)
+        if settings.spool.audit not in AUDITS:
+            raise self.error(f"`spool.audit` is one of {', '.join(AUDITS)}", "audit")
         if not settings.policy.public_keys:
             raise self.error("name at least one policy public key", "public_keys")
         if settings.limits.depth > 64:
@@ -160,8 +189,10 @@ class _Reader:
         return cls(**{key: self._value(hints[key], v, key, name) for key, v in value.items()})
 
     def _value(self, hint: Any, value: Any, key: str, table: str) -> Any:
-        if hint is Path and isinstance(value, str):
+        if hint in (Path, Path | None) and isinstance(value, str):
             return self.path.parent / value
+        if hint is bool and isinstance(value, bool):
+            return value
         if hint in (tuple[Path, ...], tuple[str, ...]) and isinstance(value, list):
             if all(isinstance(v, str) for v in value):
                 return tuple(self.path.parent / v if hint == tuple[Path, ...] else v for v in value)
@@ -170,10 +201,18 @@ class _Reader:
                 raise self.error(f"`{table}.{key}` is out of range", key)
             return hint(value)
         elif hint in (str, str | None) and isinstance(value, str):
-            if key == "credential" and value.startswith("file:"):
+            if key in ("credential", "signing_key") and value.startswith("file:"):
                 return f"file:{self.path.parent / Path(value[5:]).expanduser()}"
             return value
         raise self.error(f"`{table}.{key}` has the wrong type", key)
+
+    def _check_listen(self, listen: Listen) -> None:
+        if (listen.tls_cert is None) != (listen.tls_key is None):
+            raise self.error("`listen.tls_cert` and `listen.tls_key` go together", "tls_")
+        if listen.tls_cert is None and not is_loopback(listen.host):
+            raise self.error("without `tls_cert` and `tls_key` the gateway listens on loopback only", "host")
+        if listen.workers > MAX_WORKERS:
+            raise self.error(f"`listen.workers` is at most {MAX_WORKERS}", "workers")
 
     def _check_route(self, route: Route) -> None:
         if route.wire_format not in FORMATS:
@@ -187,13 +226,8 @@ class _Reader:
             raise self.error(
                 "`base_url` must be https: the provider's key would cross the network in the clear", "base_url"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        if (address := literal_address(url.hostname)) is not None and not is_loopback(url.hostname):
+            try:
+                check_address(address, allow_private=route.allow_private)
+            except PermissionError as e:
+                raise self.error(f"`base_url`: {e}", "base_url") from None

@@ -138,7 +138,7 @@ def test_relative_paths_are_taken_from_the_settings_file(tmp_path):
         ("http://127.0.0.1:1/v1", "ftp://127.0.0.1", ":8: `base_url` must be an absolute URL"),
         ('credential = "file:key"', 'wire_format = "gemini"', ":9: `wire_format` must be openai_chat"),
         ("[routes.default]", "[routes.v1]", "a route's name"),
-        ("[routes.default]", '[listen]\nhost = "0.0.0.0"\n[routes.default]', ":8: this gateway speaks plain HTTP"),
+        ("[routes.default]", '[listen]\nhost = "0.0.0.0"\n[routes.default]', ":8: without `tls_cert`"),
         ("[routes.default]", "[listen]\nport = 70000\n[routes.default]", ":8: `listen.port` is out of range"),
         ("[routes.default]", "[limits]\ndepth = 65\n[routes.default]", ":8: `limits.depth` is at most 64"),
         ("[routes.default]", "[limits]\nbody_bytes = 0\n[routes.default]", ":8: `limits.body_bytes` is out of range"),
