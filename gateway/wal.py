@@ -4,8 +4,9 @@ A segment is `AISPMW1\\n` and then frames `length (u32) | crc32 (u32) | JSON`, b
 `"hash"`, the SHA-256 over the hash before it and the JSON without `hash`, so that a changed, missing or moved frame
 shows. The first frame of a segment carries on from the last one of the segment before, across boots.
 
-A segment being written is called `.open`; closed ones are renamed `<gateway_id>-<worker>-<segment_no>.wal`. Reading
-needs nothing but this file and orjson.
+A segment being written is called `.open`; closed ones are renamed `<gateway_id>-<worker>-<segment_no>.wal`. With a
+signing key each closed one has a `.sig` beside it: Ed25519 over its name and last hash, which by the chain covers all
+that came before. Reading needs nothing but this file and orjson.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,15 @@ _HEAD = struct.Struct(">II")
 _NAME = re.compile(r"(?P<gateway>.+)-(?P<worker>[0-9]+)-(?P<number>[0-9]{10})\.(?:wal|open)")
 _HASH_SUFFIX = re.compile(rb',"hash":"([0-9a-f]{64})"}')
 _SUFFIX_LENGTH = len(b',"hash":""}') + 64
+
+
+class DamageError(VerificationError):
+    """A segment does not hold. `frame` counts from 0 and `offset` is its first byte; None when it is the whole file."""
+
+    def __init__(self, segment: str, problem: str, frame: int | None = None, offset: int | None = None) -> None:
+        where = segment if frame is None else f"{segment}: frame {frame} at byte {offset}"
+        super().__init__(f"{where}: {problem}")
+        self.segment, self.problem, self.frame, self.offset = segment, problem, frame, offset
 
 
 class SegmentName(NamedTuple):
@@ -56,52 +66,60 @@ def segment_name(path: Path) -> SegmentName:
 def read_segment(path: Path, prev_hash: str | None = None) -> Iterator[dict[str, Any]]:
     """The events of a closed segment, each checked (length, CRC, hash chain) before it is handed out.
 
-    `prev_hash` is the last hash of the segment before, when the caller holds it. Raises VerificationError naming the
-    segment and the frame (from 0).
+    `prev_hash` is the last hash of the segment before, when the caller holds it. Raises DamageError at the first frame
+    that does not hold.
     """
-    for event, _ in _frames(path.read_bytes(), path.name, prev_hash):
+    for event, _ in read_frames(path.read_bytes(), path.name, prev_hash):
         yield event
 
 
-def _frames(raw: bytes, name: str, prev_hash: str | None) -> Iterator[tuple[dict[str, Any], int]]:
-    """(event, offset after its frame) of every frame; raises VerificationError at the first that does not hold."""
+def read_frames(raw: bytes, name: str, prev_hash: str | None) -> Iterator[tuple[dict[str, Any], int]]:
+    """(event, offset after its frame) of every frame; raises DamageError at the first that does not hold."""
     if not raw.startswith(MAGIC):
-        raise VerificationError(f"{name}: not a log segment of this version")
+        raise DamageError(name, "not a log segment of this version")
     at, number, prev = len(MAGIC), 0, prev_hash
     while at < len(raw):
-        where = f"{name}: frame {number}"
         if at + _HEAD.size > len(raw):
-            raise VerificationError(f"{where} is cut off")
+            raise DamageError(name, "cut off", number, at)
         length, crc = _HEAD.unpack_from(raw, at)
         body = raw[at + _HEAD.size : at + _HEAD.size + length]
         if length > MAX_FRAME or len(body) < length:
-            raise VerificationError(f"{where} is cut off or its length is damaged")
+            raise DamageError(name, "cut off, or its length is damaged", number, at)
         if zlib.crc32(body) != crc:
-            raise VerificationError(f"{where} was altered: its checksum does not hold")
-        event, prev = _open_frame(body, prev, where)
+            raise DamageError(name, "altered: its checksum does not hold", number, at)
+        try:
+            event, prev = _open_frame(body, prev)
+        except ValueError as e:
+            raise DamageError(name, str(e), number, at) from None
         at += _HEAD.size + length
         number += 1
         yield event, at
 
 
-def _open_frame(body: bytes, prev: str | None, where: str) -> tuple[dict[str, Any], str]:
+def _open_frame(body: bytes, prev: str | None) -> tuple[dict[str, Any], str]:
+    """Raises ValueError saying what does not hold."""
     suffix = _HASH_SUFFIX.fullmatch(body[-_SUFFIX_LENGTH:])
     try:
         event = orjson.loads(body)
     except orjson.JSONDecodeError:
         event = None
     if suffix is None or not isinstance(event, dict) or not isinstance(event.get("prev_hash"), str):
-        raise VerificationError(f"{where} is not an event")
+        raise ValueError("not an event")
     if prev is not None and event["prev_hash"] != prev:
-        raise VerificationError(f"{where} does not follow the one before: a frame is missing, added or moved")
+        raise ValueError("does not follow the one before: a frame is missing, added or moved")
     own = suffix[1].decode()
     if _chain(event["prev_hash"], body[:-_SUFFIX_LENGTH] + b"}") != own:
-        raise VerificationError(f"{where} was altered: its hash does not hold")
+        raise ValueError("altered: its hash does not hold")
     return event, own
 
 
 def _chain(prev_hash: str, body: bytes) -> str:
     return hashlib.sha256(prev_hash.encode() + body).hexdigest()
+
+
+def signed_bytes(name: SegmentName, head: str) -> bytes:
+    """What a segment's signature covers; the domain keeps it from passing for any other signed thing."""
+    return b"\0".join((b"aispm.wal/1", f"{name.gateway_id}-{name.worker}-{name.segment_no}".encode(), head.encode()))
 
 
 class Wal:
@@ -112,10 +130,19 @@ class Wal:
     """
 
     def __init__(
-        self, spool: Path, gateway_id: str, worker: int, boot_id: str, roll_bytes: int, roll_seconds: float
+        self,
+        spool: Path,
+        gateway_id: str,
+        worker: int,
+        boot_id: str,
+        roll_bytes: int,
+        roll_seconds: float,
+        sign: Callable[[bytes], bytes] | None = None,
     ) -> None:
+        """Sizes in bytes, ages in seconds. `sign` gives the Ed25519 signature of a closed segment's `signed_bytes`."""
         self.gateway_id, self.worker, self.boot_id = gateway_id, worker, boot_id
         self._spool, self._roll_bytes, self._roll_seconds = spool, roll_bytes, roll_seconds
+        self._sign = sign
         self._stem = f"{gateway_id}-{worker}"
         self._head_file = spool / f"{self._stem}.head"
         self._fd: int | None = None
@@ -157,9 +184,9 @@ class Wal:
                 continue
             raw, end, last = path.read_bytes(), 0, None
             try:
-                for event, after in _frames(raw, path.name, head):
+                for event, after in read_frames(raw, path.name, head):
                     last, end = event["hash"], after
-            except VerificationError:
+            except DamageError:
                 pass  # the torn tail of a crash: everything before it held
             if last is None:
                 path.unlink()
@@ -236,6 +263,11 @@ class Wal:
         """Whether the open segment is old enough to be closed."""
         return self._fd is not None and monotonic - self._opened_at >= self._roll_seconds
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Segment number and its bytes so far: grows with every append."""
+        return self.segment_no, self._size
+
     def duplicate(self) -> int | None:
         """A second handle on the open segment, to be synced and closed elsewhere while this one may roll."""
         return None if self._fd is None else os.dup(self._fd)
@@ -250,6 +282,9 @@ class Wal:
         self._publish(path, self.segment_no, self.head)
 
     def _publish(self, path: Path, number: int, head: str) -> None:
+        if self._sign is not None:
+            signed = signed_bytes(SegmentName(self.gateway_id, self.worker, number), head)
+            replace_durably(path.with_suffix(".sig"), self._sign(signed).hex().encode() + b"\n")
         path.rename(path.with_suffix(".wal"))
         sync_folder(self._spool)
         replace_durably(self._head_file, orjson.dumps({"segment_no": number, "hash": head}))
