@@ -105,15 +105,15 @@ def segment_identity(path: Path) -> SegmentIdentity:
     return SegmentIdentity(*segment_name(path))
 
 
-def event_rows(segment: Path) -> list[dict[str, Any]]:
+def event_rows(segment: Path, prev_hash: str | None = None) -> list[dict[str, Any]]:
     """The events of a segment in order, one dict of exactly `COLUMNS` each.
 
-    `occurred_at` is a UTC datetime and `dt` its date. Raises VerificationError when a frame's length, checksum or hash
+    `prev_hash` is the last hash of the segment before, when the caller knows it. `occurred_at` is a UTC datetime and `dt` its date. Raises VerificationError when a frame's length, checksum or hash
     does not hold, when the events say they belong to another segment, or when one has a column that the lake lacks.
     """
     identity = segment_identity(segment)
     rows = []
-    for number, event in enumerate(read_segment(segment)):
+    for number, event in enumerate(read_segment(segment, prev_hash)):
         if (event.get("gateway_id"), event.get("worker"), event.get("segment_no")) != identity:
             raise VerificationError(f"{segment.name}: frame {number} belongs to another segment")
         occurred_at = datetime.fromisoformat(event["occurred_at"])

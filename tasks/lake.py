@@ -24,6 +24,7 @@ from urllib.parse import unquote
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from tasks.errors import LakeError
@@ -101,13 +102,15 @@ def _empty_stamps() -> str:
     return ", ".join(f"null::{kind} as {name}" for name, kind in columns)
 
 
-def row_hash(table: Table, row: Mapping[str, Any]) -> str:
+def row_hash(table: Table, row: Mapping[str, Any], columns: Sequence[str] | None = None) -> str:
     """SHA-256 of a row: 0x00 ‖ canonical JSON of the table name and all columns in DDL order (RFC 6962 leaf).
+
+    `columns` are those that the table had when the row was written, when they were others than today.
 
     Integers and dates are written as strings so that no reader can round them; null stays null.
     """
     values: list[Any] = [table.name]
-    for name in table.schema.names:
+    for name in table.schema.names if columns is None else columns:
         if name == "row_sha256":
             continue
         value = row.get(name)
@@ -133,11 +136,20 @@ class Lake:
     # -- writing ------------------------------------------------------------------------------------------------
 
     def append(
-        self, table: str, rows: Sequence[Mapping[str, Any]], *, key: str, run_id: str, number: int = 1
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        key: str,
+        run_id: str,
+        number: int = 1,
+        after: int | None = None,
     ) -> Committed | Skipped:
         """Commit `rows` once under `key`; durable on disk when this returns.
 
-        A second call with the same key (and a `number` not above the committed one) writes nothing. Rows that break a
+        A second call with the same key (and a `number` not above the committed one) writes nothing; with `after`
+        neither does a call that finds another number than that committed, as when a batch `after + 1 … number` was
+        overtaken by another writer. Rows that break a
         constraint of the DDL go to `quarantined_rows`. Raises LakeError on columns the table does not have, or when
         the commit is refused for other reasons than a race.
         """
@@ -147,7 +159,8 @@ class Lake:
             raise LakeError(f"{table} has no column {', '.join(sorted(unknown))}; add it to sql/schema/{table}.sql")
         for attempt in range(MAX_COMMIT_TRIES):
             delta = self._open(spec)
-            if (delta.transaction_version(key) or 0) >= number:
+            last = delta.transaction_version(key) or 0
+            if last >= number or (after is not None and last != after):
                 return Skipped()
             now = dt.datetime.now(dt.UTC)
             good, bad = _gate(spec, [{**row, "recorded_at": now, "batch_key": f"{key}#{number}"} for row in rows])
@@ -176,12 +189,20 @@ class Lake:
 
     def committed(self, table: str, key: str, number: int = 1) -> bool:
         """Whether the batch is in the lake."""
-        return (self._open(tables()[table]).transaction_version(key) or 0) >= number
+        return self.last_number(table, key) >= number
+
+    def last_number(self, table: str, key: str) -> int:
+        """The number that `key` has reached; 0 before its first commit."""
+        return self._open(tables()[table]).transaction_version(key) or 0
 
     def _open(self, spec: Table) -> DeltaTable:
         uri = self.root / "tables" / spec.name
         try:
-            return DeltaTable(str(uri))
+            found = DeltaTable(str(uri))
+            if missing := [field for field in spec.schema if field.name not in _columns(found)]:
+                # Written by an earlier version; columns are only ever added.
+                found.alter.add_columns(DeltaSchema.from_arrow(pa.schema(missing)).fields)
+            return found
         except TableNotFoundError:
             uri.mkdir(parents=True, exist_ok=True)
             # `ignore`: two first writers may race to create it.
@@ -258,20 +279,50 @@ class Lake:
         return sorted(DeltaTable(str(uri)).file_uris()) if DeltaTable.is_deltatable(str(uri)) else []
 
     def _view(self, spec: Table) -> str:
-        files = self.files(spec.name)
-        if not files:
-            ddl = (SCHEMA_FOLDER / f"{spec.name}.sql").read_text(encoding="utf-8")
-            head = f"create table {spec.name} ("
-            return ddl.replace(head, f"create table lake.{spec.name} ({STAMPS}, ", 1)
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-        columns = ", ".join(f'"{name}"' for name in spec.schema.names)
-        hive = ", hive_partitioning = true, hive_types = {'dt': DATE}" if spec.partitions else ""
-        return f"create view lake.{spec.name} as select {columns} from read_parquet([{listed}]{hive})"  # noqa: S608 - our own paths, quoted
+        uri = self.root / "tables" / spec.name
+        delta = DeltaTable(str(uri)) if DeltaTable.is_deltatable(str(uri)) else None
+        files = sorted(delta.file_uris()) if delta is not None else []
+        if delta is None or not files:
+            return empty_table(spec)
+        # Columns added later stand at the end of the table, not where the DDL has them: some files then lack them.
+        return parquet_view(spec, files, uniform=_columns(delta) == spec.schema.names)
 
     def batches(self, spec: Table, run_id: str) -> Iterator[dict[str, Any]]:
         """All rows of one run in a table, in key order, as stored."""
         order = ", ".join(f'"{name}"' for name in spec.key)
         yield from self.query(f"select * from lake.{spec.name} where run_id = ? order by {order}", [run_id])  # noqa: S608
+
+
+def empty_table(spec: Table) -> str:
+    """SQL that makes the table, stamps included, without rows in schema `lake`."""
+    ddl = (SCHEMA_FOLDER / f"{spec.name}.sql").read_text(encoding="utf-8")
+    return ddl.replace(f"create table {spec.name} (", f"create table lake.{spec.name} ({STAMPS}, ", 1)
+
+
+def parquet_view(spec: Table, files: Sequence[str], *, uniform: bool) -> str:
+    """SQL that makes the view of these files in schema `lake`; `uniform` when all of them have every column."""
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    columns = ", ".join(f'"{name}"' for name in spec.schema.names)
+    options = ", hive_partitioning = true, hive_types = {'dt': DATE}" if spec.partitions else ""
+    rows = f"read_parquet([{listed}]{options})"
+    if not uniform:
+        shape = _sql_types(spec.name)
+        typed = ", ".join(f'null::{shape[name]} as "{name}"' for name in spec.schema.names)
+        some = f"read_parquet([{listed}]{options}, union_by_name = true)"
+        rows = f"(select {typed} where false union all by name from {some})"  # noqa: S608 - names from our DDL
+    return f"create view lake.{spec.name} as select {columns} from {rows}"  # noqa: S608 - our own paths, quoted
+
+
+@cache
+def _sql_types(name: str) -> dict[str, str]:
+    con = duckdb.connect()
+    con.execute("create schema lake")
+    con.execute(empty_table(tables()[name]))
+    return {column: kind for column, kind, *_ in con.execute(f"describe lake.{name}").fetchall()}
+
+
+def _columns(delta: DeltaTable) -> list[str]:
+    return [field.name for field in delta.schema().fields]
 
 
 def _gate(spec: Table, rows: list[dict[str, Any]]) -> tuple[pa.Table, list[tuple[Mapping[str, Any], str]]]:

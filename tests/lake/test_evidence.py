@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey, VerifyKey
 
+from tasks import lake as lake_module
 from tasks.evidence import merkle_root, seal, verify_lake
-from tasks.lake import Lake
+from tasks.lake import Lake, tables
 from tasks.records import canonical_json, digest
 from tasks.reporting.signing import _signer
 
@@ -140,3 +142,30 @@ def test_canonical_json_refuses_what_cannot_be_signed() -> None:
 @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))
 def test_digest_tells_lists_of_parts_apart(a: list[str], b: list[str]) -> None:
     assert (digest(*a) == digest(*b)) == (a == b)
+
+
+def test_a_lake_of_an_earlier_version_gains_the_new_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows, their hashes and its signed roots stay as they are; new rows have all columns."""
+    now = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+    old = tmp_path / "schema"
+    shutil.copytree(lake_module.SCHEMA_FOLDER, old)
+    ddl = (old / "gateway_events.sql").read_text()
+    (old / "gateway_events.sql").write_text(ddl.replace("    view VARCHAR,\n", "").replace("    retry INTEGER,\n", ""))
+    event = {
+        "run_id": "r1", "gateway_id": "g", "worker": 0, "boot_id": "b", "segment_no": 1, "occurred_at": now,
+        "event_kind": "exchange", "decision": "allow", "hash": "0" * 64, "dt": now.date(),
+    }  # fmt: skip
+    lake = Lake(tmp_path / "lake")
+    with monkeypatch.context() as past:
+        past.setattr(lake_module, "SCHEMA_FOLDER", old)
+        tables.cache_clear()
+        lake.append("gateway_events", [{**event, "event_id": "e1", "seq": 1}], key="k", run_id="r1")
+        seal(lake, "r1", flow="nightly", params_sha256="p", code="c", quality="passed", signer=KEY)
+    tables.cache_clear()
+    assert lake.query("select event_id, retry from lake.gateway_events") == [{"event_id": "e1", "retry": None}]
+    later = {**event, "run_id": "r2", "event_id": "e2", "seq": 2, "view": "leet", "retry": 1}
+    lake.append("gateway_events", [later], key="k", run_id="r2", number=2)
+    rows = lake.query("select event_id, view, retry from lake.gateway_events order by event_id")
+    assert [tuple(row.values()) for row in rows] == [("e1", None, None), ("e2", "leet", 1)]
+    seal(lake, "r2", flow="nightly", params_sha256="p", code="c", quality="passed", signer=KEY)
+    assert verify_lake(lake, PUBLIC) == (2, [])

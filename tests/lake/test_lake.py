@@ -177,3 +177,16 @@ def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path) -> None:
     assert acknowledged >= 4
     assert {f"C{n}" for n in range(acknowledged + 1)} <= {row["check_id"] for row in found}
     assert all(row["n"] == 1 for row in found)
+
+
+def test_a_batch_that_was_overtaken_adds_nothing(lake) -> None:
+    def put(number: int, after: int) -> Committed | Skipped:
+        rows = [check_row(asset_id=f"agent:{n}") for n in range(after + 1, number + 1)]
+        return lake.append("check_results", rows, key="k", run_id="r1", number=number, after=after)
+
+    assert isinstance(put(2, 0), Committed)
+    assert isinstance(put(3, 0), Skipped)
+    assert isinstance(put(4, 3), Skipped)
+    assert isinstance(put(3, 2), Committed)
+    assert lake.last_number("check_results", "k") == 3
+    assert lake.query("select count(*) as n from lake.check_results") == [{"n": 3}]

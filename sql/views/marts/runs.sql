@@ -1,4 +1,4 @@
--- One row per run: its current state, times, the run it is compared with and whether its evidence is sealed.
+-- One row per posture run: its current state, times, the run it is compared with and whether its evidence is sealed.
 select
     run_id,
     flow,
