@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,6 +231,44 @@ def doctor(
         raise typer.Exit(2)
 
 
+@app.command()
+def ingest(
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until stopped; events can be asked for in 30 s.")
+    ] = False,
+    skip_missing: Annotated[
+        bool,
+        typer.Option("--skip-missing", help="Write off log segments that are lost: a gap event takes their place."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take a gateway's log into the lake and the published database."""
+    from flows import follow as following
+    from flows.ingest_gateway import Shipped
+    from tasks.errors import IncompleteError
+
+    settings = invocation.settings()
+    if follow:
+        events = following.follow(settings, _until_signalled(), lambda said: typer.echo(said, err=True))
+        shipped = Shipped(events)
+    else:
+        shipped = following.ingest_once(settings, skip_missing=skip_missing)
+    if as_json:
+        emit({"schema": "aispm.ingest/1", "events": shipped.events, "troubles": list(shipped.troubles)})
+    else:
+        typer.echo(f"{shipped.events} new gateway events")
+    if shipped.troubles:
+        raise IncompleteError("; ".join(shipped.troubles))
+
+
+def _until_signalled() -> threading.Event:
+    """Set by SIGTERM or Ctrl-C, so that what is begun is finished."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
 # -- asking -----------------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +427,26 @@ def mappings_lint(file: Annotated[Path, typer.Argument(help="A mapping file, CSV
 def gateway_serve(config: Annotated[Path, typer.Argument(help="gateway.toml")]) -> None:
     """Replace this process by the gateway (`python -m gateway`)."""
     os.execv(sys.executable, [sys.executable, "-m", "gateway", "--config", str(config)])  # noqa: S606 - our own interpreter
+
+
+@gateway_app.command("verify-log")
+def gateway_verify_log(
+    path: Annotated[Path, typer.Argument(help="A spool folder, or one closed segment.")],
+    key: Annotated[Path | None, typer.Option(help="Public key of the gateway: every segment must be signed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Walk a gateway's log: checksums, hash chains, numbering, signatures. Exit 5 at anything that does not hold."""
+    from flows.proof import verify_gateway_log
+    from tasks.errors import VerificationError
+
+    report = verify_gateway_log(path, key)
+    if as_json:
+        emit(report.as_dict())
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    if report.problems:
+        raise VerificationError(f"{len(report.problems)} problems found, the first in {report.problems[0].file}")
 
 
 @policy_app.command("sign")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow
+import threading
+
+from prefect import flow, get_run_logger
 
 from flows.engine import PrefectEngine
+from flows.follow import follow
 from flows.outcome import Outcome
 from flows.posture import posture
 from flows.progress import PlainProgress
@@ -27,6 +30,15 @@ def nightly() -> str:
 def weekly() -> str:
     """As nightly, with the full probe set and the compliance snapshot; the run id."""
     return _deployed("weekly")
+
+
+@flow(name="gateway-ingest", log_prints=False, persist_result=False)
+def gateway_ingest() -> int:
+    """Follow a gateway's log until cancelled; how many events were added. Nothing to do without a spool."""
+    settings = load_settings()
+    if settings.gateway.spool is None:
+        return 0
+    return follow(settings, threading.Event(), get_run_logger().warning)
 
 
 def _deployed(name: str) -> str:

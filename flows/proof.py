@@ -8,6 +8,8 @@ from pathlib import Path
 from nacl.signing import VerifyKey
 
 from flows.closing import inert
+from gateway.policy.files import read_public_keys
+from gateway.verify_log import LogReport, verify_log
 from tasks.errors import ConfigError, VerificationError
 from tasks.evidence import verify_lake
 from tasks.lake import Lake
@@ -41,6 +43,11 @@ def verify_runs(settings: Settings, key: Path | None, run_id: str | None) -> Pro
     checked, problems = verify_lake(lake, VerifyKey(_public(path)), [run_id] if run_id else [])
     lines = tuple(inert(f"{p.status}: {p.where}: {p.detail}") for p in problems)
     return Proof(not lines, f"{checked} rows of {run_id or 'all sealed runs'} (unanchored)", lines)
+
+
+def verify_gateway_log(path: Path, key: Path | None) -> LogReport:
+    """A gateway's spool folder or one of its segments; with `key` (64 hex digits) also the signatures."""
+    return verify_log(path, None if key is None else read_public_keys([key])[0])
 
 
 def _public(path: Path) -> bytes:

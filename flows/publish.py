@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flows.engine import Engine
 from tasks.crash import crash_point
+from tasks.lake import Lake
+from tasks.live_events import add_events
 from tasks.runs import Run
 from tasks.sandbox import build_sandbox
 
@@ -27,10 +32,33 @@ def publish(run: Run, engine: Engine) -> None:
 def publish_database(run: Run) -> None:
     """Build the file beside its place, then rename it over the old one."""
     target = published_file(run.settings.lake)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    con = run.lake.connect()
+    with _turn(target):
+        _build(run.lake, target)
+
+
+def publish_events(lake: Lake) -> None:
+    """Bring the published file up to date with the gateway's events; the other tables stay as they are."""
+    target = published_file(lake.root)
+    with _turn(target):
+        if add_events(target, lake) is None:
+            _build(lake, target)
+
+
+def _build(lake: Lake, target: Path) -> None:
+    # Listed before it is read: a file that comes in between is added again later and recognised by its events.
+    event_files = lake.files("gateway_events")
+    con = lake.connect()
     crash_point("publish:during")
     try:
-        build_sandbox(con, target)
+        build_sandbox(con, target, event_files)
     finally:
         con.close()
+
+
+@contextmanager
+def _turn(target: Path) -> Iterator[None]:
+    """One at a time: a file built from an older state must not replace a newer one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / ".lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

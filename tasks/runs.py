@@ -115,7 +115,7 @@ def opened_run(flow: str, settings: Settings) -> Iterator[Run]:
     IncompleteError when another run holds the lock.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
-    with _lock(settings.home / "run.lock"):
+    with home_lock(settings.home / "run.lock"):
         params = digest(code_version(), settings.inventory.read_text(encoding="utf-8"), repr(settings))
         lake = Lake(settings.lake)
         rows = lake.query(
@@ -142,7 +142,9 @@ def opened_run(flow: str, settings: Settings) -> Iterator[Run]:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def home_lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time. Raises IncompleteError, naming the holder, when another one has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

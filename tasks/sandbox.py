@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,12 @@ class QueryResult:
     """Whether a row or size limit cut the result."""
 
 
-def build_sandbox(source: duckdb.DuckDBPyConnection, path: Path) -> dict[str, int]:
+def build_sandbox(source: duckdb.DuckDBPyConnection, path: Path, event_files: Sequence[str] = ()) -> dict[str, int]:
     """Write all marts of `sql/views/marts` as tables into a new DuckDB file and put it at `path` in one step.
 
-    `source` has the staging views of the lake. Readers of the old file keep it; `_snapshot` lists every table with its
-    rows, which are also returned. Raises what DuckDB raises; the old file then stays.
+    `source` has the staging views of the lake. `event_files` are the files of gateway events that it reads, noted in
+    `_event_files` so that later ones can be added (`live_events`). Readers of the old file keep it; `_snapshot` lists
+    every table with its rows, which are also returned. Raises what DuckDB raises; the old file then stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     home = source.execute("select current_database()").fetchall()[0][0]
@@ -66,6 +68,9 @@ def build_sandbox(source: duckdb.DuckDBPyConnection, path: Path) -> dict[str, in
         source.execute("attach ':memory:' as workshop")
         try:
             counts = _fill(source, home)
+            source.execute("create table published._event_files (file VARCHAR)")
+            if event_files:
+                source.executemany("insert into published._event_files values (?)", [[file] for file in event_files])
         finally:
             source.execute(f'use "{home}"')
             source.execute("detach workshop")
@@ -82,10 +87,10 @@ def _fill(con: duckdb.DuckDBPyConnection, home: str) -> dict[str, int]:
     for file in sorted((VIEWS_FOLDER / "staging").glob("*.sql")):
         con.execute(f'create view "{file.stem}" as from "{home}".main."{file.stem}"')
     for file in sorted((VIEWS_FOLDER / "intermediate").glob("*.sql")):
-        con.execute(f'create table "{file.stem}" as from (\n{_body(file)}\n)')
+        con.execute(f'create table "{file.stem}" as from (\n{view_body(file)}\n)')
     counts = {}
     for file in sorted((VIEWS_FOLDER / "marts").glob("*.sql")):
-        con.execute(f'create table published."{file.stem}" as from (\n{_body(file)}\n) order by all')
+        con.execute(f'create table published."{file.stem}" as from (\n{view_body(file)}\n) order by all')
         row = con.execute(f'select count(*) from published."{file.stem}"').fetchone()  # noqa: S608 - a file name of ours
         counts[file.stem] = int(row[0]) if row else 0
     con.execute('create table published._snapshot ("table" VARCHAR primary key, rows BIGINT)')
@@ -93,7 +98,8 @@ def _fill(con: duckdb.DuckDBPyConnection, home: str) -> dict[str, int]:
     return counts
 
 
-def _body(file: Path) -> str:
+def view_body(file: Path) -> str:
+    """The query of a view's file."""
     return file.read_text(encoding="utf-8").strip().rstrip(";")
 
 
