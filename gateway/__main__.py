@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
 import logging
-import os
-import signal
 import sys
-import uuid
 from pathlib import Path
 
 import uvloop
@@ -19,13 +14,12 @@ from aiohttp import http_parser
 from gateway.engine import load_patterns
 from gateway.errors import AispmError, ConfigError
 from gateway.filter import RuleSet
+from gateway.listen import tls_context
 from gateway.policy.files import load_policy, read_public_keys
+from gateway.process import log_key, serve_all, serve_worker
 from gateway.secrets import resolve_secret
-from gateway.server import Gateway, serve, utc_now
+from gateway.server import utc_now
 from gateway.settings import GatewaySettings, load_settings
-from gateway.wal import Wal
-
-SCHEMA = "aispm.gateway/1"
 
 
 def load_rules(settings: GatewaySettings) -> RuleSet:
@@ -44,44 +38,11 @@ def load_rules(settings: GatewaySettings) -> RuleSet:
     return RuleSet.build(policy, patterns)
 
 
-async def run(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or SIGINT; running requests are finished, then the log is closed."""
-    spool = settings.spool
-    wal = Wal(spool.folder, settings.gateway_id, 0, uuid.uuid4().hex, spool.roll_bytes, spool.roll_seconds)
-    try:
-        gateway = Gateway(settings, lambda: load_rules(settings), wal)
-    except BaseException:
-        wal.close()
-        raise
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-    loop.set_exception_handler(_report)
-    keeper = None
-    runner = None
-    try:
-        await gateway.start()
-        runner, url = await serve(gateway, settings.listen.host, settings.listen.port, settings.limits.shutdown_s)
-        keeper = asyncio.create_task(gateway.keep_log())
-        ready = {"schema": SCHEMA, "url": url, "pid": os.getpid()}
-        sys.stdout.write(json.dumps(ready) + "\n")
-        sys.stdout.flush()
-        await stop.wait()
-    finally:
-        if runner is not None:
-            await runner.cleanup()
-        if keeper is not None:
-            keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
-        await gateway.close()
-
-
-def _report(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """Name what failed in the background; its message may quote client text and is left out."""
-    logging.getLogger("gateway").error("background failure: %s", type(context.get("exception")).__name__)
+def print_log_key(settings: GatewaySettings) -> None:
+    """What `aispm gateway verify-log --key` takes. Raises ConfigError when no signing key is set."""
+    if settings.spool.signing_key is None:
+        raise ConfigError("`spool.signing_key` is not set")
+    sys.stdout.write(bytes(log_key(settings.spool.signing_key).verify_key).hex() + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gateway", description="Inline policy gateway for model traffic.")
     parser.add_argument("--config", type=Path, default=Path("gateway.toml"), help="settings file")
     parser.add_argument("--check", action="store_true", help="verify settings and policy, then stop")
+    parser.add_argument("--log-key", action="store_true", help="print the log's public key, then stop")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
@@ -96,13 +60,26 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigError("aiohttp lacks its compiled HTTP parser here; install it from a wheel")
         settings = load_settings(options.config)
         settings.spool.folder.mkdir(parents=True, exist_ok=True)
-        if options.check:
+
+        def load() -> RuleSet:
+            return load_rules(settings)
+
+        if options.log_key:
+            print_log_key(settings)
+        elif options.check:
             load_rules(settings)
+            tls_context(settings.listen)
+            if settings.spool.signing_key is not None:
+                log_key(settings.spool.signing_key)
             for route in settings.routes.values():
                 if route.credential is not None:
                     resolve_secret(route.credential)
+        elif options.worker is not None:
+            uvloop.run(serve_worker(settings, load, options.worker, options.port, supervised=True))
+        elif settings.listen.workers > 1:
+            return asyncio.run(serve_all(settings, options.config))
         else:
-            uvloop.run(run(settings))
+            uvloop.run(serve_worker(settings, load, 0, settings.listen.port, supervised=False))
     except AispmError as e:
         sys.stderr.write(f"error: {e}\n")
         return e.exit_code

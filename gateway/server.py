@@ -19,6 +19,7 @@ from aiohttp import ClientResponse, web
 from gateway.errors import AispmError, ConfigError
 from gateway.events import METHODS, Exchange
 from gateway.filter import REQUEST, RESPONSE, Inspection, RuleSet
+from gateway.log import EventLog
 from gateway.policy.bundle import Agent, Policy, find_agent
 from gateway.reasons import Refusal
 from gateway.settings import GatewaySettings, Route
@@ -53,7 +54,7 @@ class Gateway:
         self,
         settings: GatewaySettings,
         load: Callable[[], RuleSet],
-        wal: Wal,
+        wal: Wal | EventLog,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings, self._load, self._wal, self._now = settings, load, wal, now

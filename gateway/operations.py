@@ -1,0 +1,31 @@
+"""What operators ask of one worker, on a loopback port of its own: is it alive, is it ready, what did it count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from gateway.metrics import CONTENT_TYPE, Metrics
+
+
+class Operations:
+    """`/healthz` answers 200 as long as the process serves, `/readyz` 503 while requests would be refused."""
+
+    def __init__(self, metrics: Metrics, faults: Callable[[], list[str]], gauges: Callable[[], dict[str, int]]) -> None:
+        """`faults` names what keeps the worker from answering requests; `gauges` as the parameters of `text`."""
+        self._metrics, self._faults, self._gauges = metrics, faults, gauges
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Nothing here needs a key: it holds no names that a client chose, and only this machine can ask."""
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        faults = self._faults()
+        if request.raw_path == "/healthz":
+            return web.json_response({"status": "ok"})
+        if request.raw_path == "/readyz":
+            return web.json_response({"ready": not faults, "faults": faults}, status=503 if faults else 200)
+        if request.raw_path == "/metrics":
+            text = self._metrics.text(ready=not faults, **self._gauges())
+            return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+        return web.Response(status=404)

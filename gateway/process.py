@@ -1,0 +1,157 @@
+"""A gateway's processes: one worker with its log, ports and signals, or the parent of several."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import ssl
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nacl.signing import SigningKey
+
+from gateway.errors import ConfigError
+from gateway.filter import RuleSet
+from gateway.listen import bind, load_certificate, serve, tls_context
+from gateway.log import EventLog
+from gateway.metrics import Metrics
+from gateway.operations import Operations
+from gateway.policy.trust import parse_key
+from gateway.secrets import resolve_secret
+from gateway.server import Gateway, utc_now
+from gateway.settings import GatewaySettings
+from gateway.wal import Wal
+from gateway.workers import Workers, end_with_parent
+
+SCHEMA = "aispm.gateway/1"
+
+
+async def serve_worker(
+    settings: GatewaySettings, load: Callable[[], RuleSet], number: int, port: int, *, supervised: bool
+) -> None:
+    """Serve until SIGTERM or SIGINT; running requests are finished, then the log is closed.
+
+    `load` reads and verifies the policy; it is called again on SIGHUP.
+
+    `supervised`: one of several workers on a port, which also ends when its parent does.
+    """
+    metrics = Metrics()
+    log = open_log(settings, number, metrics)
+    try:
+        gateway = Gateway(settings, load, log)
+    except BaseException:
+        log.close()
+        raise
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
+    tls = tls_context(settings.listen)
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload, settings, gateway, tls)
+    if supervised:
+        end_with_parent(stop)
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(gateway.close)
+        keeper = asyncio.create_task(log.keep(settings.spool.roll_seconds))
+        closing.push_async_callback(_cancel, keeper)
+        await gateway.start()
+        ready: dict[str, object] = {"schema": SCHEMA, "pid": os.getpid()}
+        where = bind(settings.listen.host, port, shared=supervised)
+        runner, ready["url"] = await serve(gateway.handle, where, settings.limits.shutdown_s, tls)
+        closing.push_async_callback(runner.cleanup)
+        if settings.metrics is not None:
+            first = settings.metrics.port
+            where = bind("127.0.0.1", first + number if first else 0, shared=False)
+            runner, ready["metrics"] = await serve(operations(gateway, log, metrics).handle, where, 1.0)
+            closing.push_async_callback(runner.cleanup)
+        _say(ready)
+        await stop.wait()
+
+
+def open_log(settings: GatewaySettings, worker: int, metrics: Metrics) -> EventLog:
+    """This boot's log. Raises ConfigError when another process writes it, VerificationError when it is damaged."""
+    spool = settings.spool
+    key = None if spool.signing_key is None else log_key(spool.signing_key)
+    wal = Wal(
+        spool.folder,
+        settings.gateway_id,
+        worker,
+        uuid.uuid4().hex,
+        spool.roll_bytes,
+        spool.roll_seconds,
+        None if key is None else lambda raw: bytes(key.sign(raw).signature),
+    )
+    return EventLog(wal, spool.audit, utc_now, metrics.observe)
+
+
+def log_key(reference: str) -> SigningKey:
+    """The key behind `spool.signing_key`. Raises ConfigError."""
+    return SigningKey(parse_key(resolve_secret(reference), "spool.signing_key"))
+
+
+def operations(gateway: Gateway, log: EventLog, metrics: Metrics) -> Operations:
+    """The handler of the metrics port."""
+
+    def faults() -> list[str]:
+        found = ["policy expired"] if gateway.rules.policy.expired(utc_now()) else []
+        return found if log.writable else [*found, "log not writable"]
+
+    def gauges() -> dict[str, int]:
+        policy = gateway.rules.policy
+        return {"policy_version": policy.version, "segment_no": log.segment_no, "lost_events": log.lost}
+
+    return Operations(metrics, faults, gauges)
+
+
+def reload(settings: GatewaySettings, gateway: Gateway, tls: ssl.SSLContext | None) -> None:
+    """SIGHUP: the policy and the certificate again; what is refused leaves the current one in force."""
+    gateway.reload()
+    listen = settings.listen
+    if tls is not None and listen.tls_cert is not None and listen.tls_key is not None:
+        try:
+            load_certificate(tls, listen.tls_cert, listen.tls_key)
+        except ConfigError as e:
+            logging.getLogger("gateway").error("certificate not taken over: %s", e)
+
+
+async def serve_all(settings: GatewaySettings, config: Path) -> int:
+    """Run `listen.workers` processes on one port; the exit code."""
+    held = bind(settings.listen.host, settings.listen.port, shared=True)  # never listened on: only workers are
+    port = held.getsockname()[1]
+
+    def command(number: int) -> list[str]:
+        worker = ["--worker", str(number), "--port", str(port)]
+        return [sys.executable, "-m", "gateway", "--config", str(config), *worker]
+
+    def announce(lines: list[dict[str, Any]]) -> None:
+        ready = {"schema": SCHEMA, "pid": os.getpid(), "url": lines[0]["url"]}
+        if settings.metrics is not None:
+            ready["metrics"] = [line["metrics"] for line in lines]
+        _say({**ready, "workers": [line["pid"] for line in lines]})
+
+    with held:
+        return await Workers(settings.listen.workers, command, settings.limits.shutdown_s).run(announce)
+
+
+def _say(ready: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _report(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """Name what failed in the background; its message may quote client text and is left out."""
+    logging.getLogger("gateway").error("background failure: %s", type(context.get("exception")).__name__)
