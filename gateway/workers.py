@@ -33,6 +33,9 @@ class _Worker:
     number: int
     process: asyncio.subprocess.Process | None = None
     pause: float = FIRST_PAUSE
+    serving: bool = False
+    reload: bool = False
+    """SIGHUP came while it started and would have ended it."""
     ready: asyncio.Future[dict[str, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -54,7 +57,7 @@ class Workers:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._forward, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         keepers = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
         announcing = asyncio.create_task(self._announce(say))
         await self._stopping.wait()
@@ -78,6 +81,7 @@ class Workers:
                 worker.process.terminate()
             await self._first_line(worker)
             code = await worker.process.wait()
+            worker.serving = False
             if self._stopping.is_set():
                 self.exit_code = self.exit_code or max(code, 0)
                 return
@@ -95,13 +99,26 @@ class Workers:
         process = worker.process
         assert process is not None and process.stdout is not None  # noqa: S101, PT018 - narrows the types; set just before
         line = await process.stdout.readline()
-        if line and not worker.ready.done():
+        if not line:
+            return
+        worker.serving = True
+        if worker.reload:
+            worker.reload = False
+            self._signal(process)
+        if not worker.ready.done():
             worker.ready.set_result(json.loads(line))
 
-    def _forward(self, number: int) -> None:
+    def _reload(self) -> None:
         for worker in self._workers:
-            if worker.process is not None and worker.process.returncode is None:
-                worker.process.send_signal(number)
+            if worker.serving and worker.process is not None:
+                self._signal(worker.process)
+            else:
+                worker.reload = True
+
+    @staticmethod
+    def _signal(process: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just died
+            process.send_signal(signal.SIGHUP)
 
     async def _end(self, worker: _Worker) -> None:
         """SIGTERM, time for running requests, then SIGKILL."""
