@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from gateway.addresses import is_loopback
 from gateway.reasons import Refusal
+from gateway.resolver import GuardedResolver
 from gateway.secrets import resolve_secret
 from gateway.settings import Limits, Route
 
@@ -19,7 +21,7 @@ class Upstream:
     def __init__(self, route: Route, limits: Limits) -> None:
         self._base = route.base_url.rstrip("/")
         self.domain = urlsplit(route.base_url).hostname or ""
-        self._limits = limits
+        self._limits, self._allow_private = limits, route.allow_private
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "aispm-gateway"}
         if route.credential is not None:
             self._headers["Authorization"] = f"Bearer {resolve_secret(route.credential)}"
@@ -28,7 +30,10 @@ class Upstream:
     async def start(self) -> None:
         """Open the connection pool; needs the running loop."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._limits.upstream_connections),
+            connector=aiohttp.TCPConnector(
+                limit=self._limits.upstream_connections,
+                resolver=GuardedResolver(allow_private=self._allow_private, loopback=is_loopback(self.domain)),
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s

@@ -24,8 +24,10 @@ from gateway.addresses import check_address, literal_address
 from gateway.errors import ConfigError
 from gateway.listen import tls_context
 from gateway.metrics import Metrics
+from gateway.reasons import Refusal
 from gateway.resolver import GuardedResolver
-from gateway.settings import Listen, load_settings
+from gateway.settings import Limits, Listen, Route, load_settings
+from gateway.upstream import Upstream
 
 
 def until(condition, seconds=60.0):
@@ -320,6 +322,29 @@ def test_a_name_may_only_lead_outside():
         resolved(rebinding)
     here = GuardedResolver(allow_private=False, loopback=True, inner=Names(["127.0.0.1", "8.8.8.8"]))
     assert resolved(here) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("allow_private", [False, True])
+def test_a_name_that_leads_inside_is_not_connected_to(simulator, monkeypatch, allow_private):
+    async def inside(self, host, port=0, family=socket.AF_INET):
+        return await Names(["127.0.0.1"]).resolve(host, port, family)
+
+    monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", inside)
+
+    async def ask():
+        route = Route(base_url=simulator.url.replace("127.0.0.1", "api.example.com"), allow_private=allow_private)
+        upstream = Upstream(route, Limits())
+        await upstream.start()
+        try:
+            async with upstream.request("GET", "/models", None, "application/json") as reply:
+                return reply.status
+        except Refusal as refusal:
+            return refusal.code, refusal.detail
+        finally:
+            await upstream.close()
+
+    assert asyncio.run(ask()) == (200 if allow_private else ("SYSTEM.BACKEND", "connect"))
+    assert len(simulator.requests) == allow_private
 
 
 # -- what the process holds -------------------------------------------------------------------------------------------
