@@ -43,11 +43,6 @@ class EventLog:
             self.append([{"event_kind": "gap", "reason_detail": "torn_tail"}])
 
     @property
-    def torn_bytes(self) -> int:
-        """0: told already."""
-        return 0
-
-    @property
     def writable(self) -> bool:
         """Whether the last attempt to write succeeded."""
         return not self.lost and not self._broken
@@ -57,7 +52,7 @@ class EventLog:
         """Number of the newest segment."""
         return self._wal.segment_no
 
-    def append(self, events: Sequence[Mapping[str, Any]], *_: object) -> None:
+    def append(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Write the events; a kill of the process after this call cannot lose them.
 
         Raises OSError when the disk refuses, unless `audit` is `available`; what was lost is then told by a `gap`
@@ -119,14 +114,6 @@ class EventLog:
                     await self._sync()
             except OSError as e:
                 log.error("the event log cannot be synced: %s", e.strerror)
-
-    def due(self, _: float) -> bool:
-        """Never: `keep` closes segments itself."""
-        return False
-
-    def duplicate(self) -> int | None:
-        """None: `keep` syncs."""
-        return None
 
     def roll(self) -> None:
         """Close the open segment, so that it can be ingested. Raises OSError."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 import orjson
 from aiohttp import ClientResponse, web
 
-from gateway.errors import AispmError, ConfigError
+from gateway.errors import AispmError
 from gateway.events import METHODS, Exchange
 from gateway.filter import REQUEST, RESPONSE, Inspection, RuleSet
 from gateway.log import EventLog
@@ -25,7 +24,6 @@ from gateway.reasons import Refusal
 from gateway.settings import GatewaySettings, Route
 from gateway.stream import SseParser
 from gateway.upstream import Upstream, check_status
-from gateway.wal import Wal
 from gateway.wire.openai_chat import SSE_DONE, error_body, inspect_request, inspect_response, sse, usage
 from gateway.wire.openai_chat_stream import ChatStream
 from gateway.wire.strict_json import parse
@@ -54,10 +52,10 @@ class Gateway:
         self,
         settings: GatewaySettings,
         load: Callable[[], RuleSet],
-        wal: Wal | EventLog,
+        events: EventLog,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._settings, self._load, self._wal, self._now = settings, load, wal, now
+        self._settings, self._load, self._log, self._now = settings, load, events, now
         self.rules = load()
         self._upstreams = {name: Upstream(route, settings.limits) for name, route in settings.routes.items()}
         self._table: dict[str, tuple[str, str]] = {}
@@ -65,9 +63,7 @@ class Gateway:
             for prefix in ("", f"/{name}") if name == "default" else (f"/{name}",):
                 self._table[f"{prefix}/v1/chat/completions"] = (name, "POST")
                 self._table[f"{prefix}/v1/models"] = (name, "GET")
-        if wal.torn_bytes:
-            self._append([{"event_kind": "gap", "reason_detail": "torn_tail"}])
-        self._append([self._policy_event("allow")])
+        self._log.append([self._policy_event("allow")])
 
     async def start(self) -> None:
         """Open the upstream pools."""
@@ -78,19 +74,7 @@ class Gateway:
         """Close the pools, then the log: its segment becomes readable."""
         for upstream in self._upstreams.values():
             await upstream.close()
-        self._wal.close()
-
-    async def keep_log(self) -> None:
-        """Until cancelled: close segments that are old enough, and bring the open one to the disk every second."""
-        while True:
-            await asyncio.sleep(min(1.0, self._settings.spool.roll_seconds / 2))
-            try:
-                if self._wal.due(time.monotonic()):
-                    self._wal.roll()
-                elif (fd := self._wal.duplicate()) is not None:
-                    await asyncio.to_thread(_sync, fd)
-            except OSError as e:
-                log.error("the event log cannot be synced: %s", e.strerror)
+        self._log.close()
 
     def reload(self) -> None:
         """Read the policy again, then close the segment; a policy that is refused leaves the current one in force."""
@@ -106,8 +90,8 @@ class Gateway:
                 events = [self._policy_event("allow")]
         try:
             if events:
-                self._append(events)
-            self._wal.roll()
+                self._log.append(events)
+            self._log.roll()
         except OSError as e:
             log.error("the event log cannot be written: %s", e.strerror)
 
@@ -119,9 +103,6 @@ class Gateway:
             "policy_version": policy.version,
             "policy_hash": policy.sha256,
         }
-
-    def _append(self, events: list[dict[str, Any]]) -> None:
-        self._wal.append(events, self._now(), time.monotonic())
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Every answer but `/healthz` has exactly one `exchange` event, written before it ends."""
@@ -180,11 +161,11 @@ class _Call:
         exchange.agent_id, exchange.asset_id = agent.id, agent.asset_id or route.asset_id
         self._inspection = Inspection(self._rules, agent.id)
         if method == "GET":
-            self._open()
+            await self._open()
             async with self._upstream("GET", "/models", None, "application/json", upstream) as reply:
                 return await self._whole(reply, upstream, chat=False)
         body = await self._body(route)
-        self._open()
+        await self._open()
         accept = "text/event-stream" if body.get("stream") else "application/json"
         async with self._upstream("POST", "/chat/completions", orjson.dumps(body), accept, upstream) as reply:
             kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -196,9 +177,10 @@ class _Call:
         self._sent = time.perf_counter()
         return upstream.request(method, path, body, accept)
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
         """Say that a request goes out, so that one without an answer is known after a crash."""
         self._record([{**self._exchange.row("open"), "decision": None}])
+        await self._durable()
 
     async def _body(self, route: Route) -> dict[str, Any]:
         """The client's body, read, parsed, inspected and rewritten."""
@@ -276,6 +258,7 @@ class _Call:
         if (retry := reply.headers.get("Retry-After", "")).isdecimal():
             headers["Retry-After"] = retry
         self._finish(reply.status)
+        await self._durable()
         return _answer(reply.status, body, headers)
 
     async def _stream(self, reply: ClientResponse) -> web.StreamResponse:
@@ -306,6 +289,7 @@ class _Call:
         last = b"".join(chat.end())
         exchange.resp_bytes = (exchange.resp_bytes or 0) + len(last)
         self._finish(200)
+        await self._durable()
         return await self._send(last, end=True)
 
     async def _send(self, raw: bytes, end: bool = False) -> web.StreamResponse:
@@ -337,6 +321,7 @@ class _Call:
         exchange.scope = refusal.scope
         try:
             self._finish(499 if refusal.detail == "client_closed" else status, refused=True)
+            await self._durable()
         except Refusal as broken:  # the log itself refuses; the client learns that and nothing else
             status, raw = broken.status, orjson.dumps(error_body(broken, exchange.request_id))
         if self._response is None:
@@ -361,9 +346,17 @@ class _Call:
         self._record([*rows, exchange.row("exchange")])
         self._recorded = True
 
+    async def _durable(self) -> None:
+        """Wait for what was recorded as long as the settings ask for."""
+        try:
+            await self._gateway._log.durable()
+        except OSError as e:
+            log.error("the event log does not reach the disk: %s", e.strerror)
+            raise Refusal("SYSTEM.BACKEND", "log") from None
+
     def _record(self, rows: list[dict[str, Any]]) -> None:
         try:
-            self._gateway._append(rows)
+            self._gateway._log.append(rows)
         except OSError as e:
             log.error("the event log cannot be written: %s", e.strerror)
             raise Refusal("SYSTEM.BACKEND", "log") from None
@@ -391,27 +384,3 @@ def _place(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "?" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-
-
-def _sync(fd: int) -> None:
-    try:
-        os.fdatasync(fd)
-    finally:
-        os.close(fd)
-
-
-async def serve(gateway: Gateway, host: str, port: int, shutdown_s: float) -> tuple[web.ServerRunner, str]:
-    """Listen; the runner to clean up and the base URL. Raises ConfigError when the address is taken."""
-    silent = logging.getLogger("gateway.http")
-    silent.disabled = True  # its messages quote what clients sent
-    server = web.Server(gateway.handle, access_log=None, logger=silent, auto_decompress=False)
-    runner = web.ServerRunner(server, shutdown_timeout=shutdown_s, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as e:
-        await runner.cleanup()
-        raise ConfigError(f"cannot listen on {host}:{port}: {e.strerror}") from None
-    address = runner.addresses[0]
-    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return runner, f"http://{shown}:{address[1]}"

@@ -10,8 +10,10 @@ import httpx
 import pytest
 
 from gateway.__main__ import load_rules
+from gateway.listen import bind, serve
+from gateway.log import EventLog
 from gateway.reasons import Refusal, reasons
-from gateway.server import Gateway, serve
+from gateway.server import Gateway
 from gateway.settings import load_settings
 from gateway.wal import Wal
 
@@ -26,9 +28,10 @@ def inside(gateway_factory, simulator):
     def run(steps, **options):
         async def main():
             wal = Wal(settings.spool.folder, settings.gateway_id, 0, "boot", 1 << 20, 10.0)
-            gateway = Gateway(settings, lambda: load_rules(settings), wal, **options)
+            log = EventLog(wal, settings.spool.audit, lambda: datetime.now(UTC))
+            gateway = Gateway(settings, lambda: load_rules(settings), log, **options)
             await gateway.start()
-            runner, url = await serve(gateway, "127.0.0.1", 0, 1.0)
+            runner, url = await serve(gateway.handle, bind("127.0.0.1", 0, shared=False), 1.0)
             async with httpx.AsyncClient() as client:
 
                 async def post(path=None, **more):
