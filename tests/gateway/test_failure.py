@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -15,7 +16,7 @@ from gateway.log import EventLog
 from gateway.reasons import Refusal, reasons
 from gateway.server import Gateway
 from gateway.settings import load_settings
-from gateway.wal import Wal
+from gateway.wal import Wal, closed_segments, read_segment
 
 
 @pytest.fixture
@@ -25,10 +26,10 @@ def inside(gateway_factory, simulator):
     settings = load_settings(process.folder / "gateway.toml")
     settings.spool.folder.mkdir()
 
-    def run(steps, **options):
+    def run(steps, audit="written", **options):
         async def main():
             wal = Wal(settings.spool.folder, settings.gateway_id, 0, "boot", 1 << 20, 10.0)
-            log = EventLog(wal, settings.spool.audit, lambda: datetime.now(UTC))
+            log = EventLog(wal, audit, lambda: datetime.now(UTC))
             gateway = Gateway(settings, lambda: load_rules(settings), log, **options)
             await gateway.start()
             runner, url = await serve(gateway.handle, bind("127.0.0.1", 0, shared=False), 1.0)
@@ -113,6 +114,45 @@ def test_a_log_that_fails_at_the_end_withholds_the_answer(inside, simulator, mon
         assert "Hello" not in response.text
 
     inside(steps)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_with_strict_audit_nothing_is_answered_that_did_not_reach_the_disk(inside, simulator, monkeypatch, stream):
+    async def steps(gateway, wal, post):
+        assert (await post(stream=stream)).status_code == 200
+
+        def fails(fd):
+            os.close(fd)
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr("gateway.log._sync_and_close", fails)
+        for _ in range(2):
+            response = await post(stream=stream)
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "SYSTEM.BACKEND:log")
+
+    simulator.reply = lambda _, body: (
+        [simulator.chunk({"content": "Hello."}, "stop"), "data: [DONE]\n\n"]
+        if body.get("stream")
+        else simulator.completion()
+    )
+    inside(steps, audit="strict")
+    assert len(simulator.requests) == 1
+
+
+def test_with_audit_available_answers_go_on_and_the_gap_is_told(inside, monkeypatch):
+    async def steps(gateway, wal, post):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(wal, "append", full)
+        assert (await post()).status_code == 200
+        monkeypatch.undo()
+        assert (await post()).status_code == 200
+
+    spool = inside(steps, audit="available").spool
+    rows = [row for segment in closed_segments(spool) for row in read_segment(segment)]
+    assert [r["lost_events"] for r in rows if r["event_kind"] == "gap"] == [2]
+    assert len([r for r in rows if r["event_kind"] == "exchange"]) == 1
 
 
 def test_a_refusal_knows_only_listed_codes_and_details():
