@@ -57,6 +57,10 @@ def test_the_second_of_two_runs_is_refused_while_the_first_works(home: HomeMaker
             assert first.poll() is None, "the first run ended"
             time.sleep(0.05)
 
+        while not here.rows("select run_id from lake.runs"):  # or it is ended before it has begun
+            assert first.poll() is None, "the first run ended"
+            time.sleep(0.05)
+
         second = here.run()
 
         assert first.poll() is None, "the first run did not wait for the slow target"
