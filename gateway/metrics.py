@@ -18,6 +18,7 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 FILTER_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0004, 0.0008, 0.0015, 0.003, 0.006, 0.012, 0.05, 0.25, 1.0)
 """Seconds of inspection: close together around what 4 KiB and 64 KiB bodies take."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TOKENS = ((("in",), "tokens_in"), (("out",), "tokens_out"), (("cached",), "tokens_cached"))
 _BUDGET_REASONS = ("POLICY.BUDGET_DAY", "POLICY.BUDGET_MONTH", "POLICY.RATE")
 
 
@@ -66,8 +67,9 @@ class Metrics:
             self._reasons[(reason,)] += 1
             if reason in _BUDGET_REASONS:
                 self._budget[(reason,)] += 1
-        for label in ("in", "out", "cached"):
-            self._tokens[(label,)] += event.get(f"tokens_{label}") or 0
+        for label, column in _TOKENS:
+            if tokens := event.get(column):
+                self._tokens[label] += tokens
         self._bytes[("in",)] += event.get("req_bytes") or 0
         self._bytes[("out",)] += event.get("resp_bytes") or 0
         self._cost += event.get("cost_micro_usd") or 0
