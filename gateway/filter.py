@@ -137,6 +137,14 @@ class Inspection:
         use = ToolUse(tool_id, "allow" if listed else "block", scope, location)
         self.tool_uses[use] = self.tool_uses.get(use, 0) + 1
 
+    def tool_definition(self, name: str, description: str, schema: Any, scope: str) -> None:
+        """Hold a declared tool against the agent's rules."""
+        self.tool(name, scope, "tool_def")
+
+    def tool_call(self, name: str, arguments: Any, scope: str, location: str) -> None:
+        """Hold a call, forced or made, against the agent's rules; `arguments`: parsed JSON, or the text of it."""
+        self.tool(name, scope, location)
+
     @property
     def decision(self) -> str:
         """The strongest action so far."""
