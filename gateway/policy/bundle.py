@@ -6,13 +6,27 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from gateway.errors import VerificationError
 from gateway.policy import trust
+from gateway.policy.reading import (
+    IDENTIFIER,
+    check_keys,
+    format_time,
+    parse_object,
+    read_bool,
+    read_choice,
+    read_integer,
+    read_list,
+    read_object,
+    read_text,
+    read_time,
+    refuse,
+)
 from gateway.policy.trust import KeyPair, new_keypair
 
 __all__ = [
@@ -35,10 +49,26 @@ ACTIONS = ("allow", "flag", "redact", "block")
 """From weakest to strongest."""
 CATEGORIES = ("credentials", "api_keys", "secrets", "pii", "payment_cards")
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
+_HEX_256 = re.compile("[0-9a-f]{64}")
 _PATTERN_ID = re.compile(r"[a-z0-9_]{1,64}")
 _TOOL = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+_REQUIRED = {
+    "schema",
+    "tenant",
+    "audience",
+    "version",
+    "issued",
+    "expires",
+    "hash_key",
+    "defaults",
+    "rules",
+    "tools",
+    "agents",
+}
+SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {}
+"""Optional parts of a bundle: name -> reader, which gets the JSON value and the agents' ids, raises VerificationError
+by the helpers of `reading.py`, and returns what becomes the field of that name of `Policy`. One module each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +169,27 @@ def compose_bundle(
     expires: datetime,
     hash_key: str,
     agents: Sequence[Mapping[str, Any]],
-    tools: Mapping[str, Sequence[str]] | None = None,
+    tools: Mapping[str, Sequence[Any]] | None = None,
     rules: Mapping[str, Mapping[str, str]] | None = None,
     defaults: Mapping[str, Mapping[str, str]] | None = None,
+    **sections: Any,
 ) -> bytes:
-    """The bytes to sign. Times are timezone-aware and kept to the second. Raises VerificationError on invalid content,
-    so that nothing is signed that every gateway would refuse."""
+    """The bytes to sign. Times are timezone-aware and kept to the second. `sections` are the optional ones of
+    `SECTIONS`, as JSON values; those that are None are left out. Raises VerificationError on invalid content, so that
+    nothing is signed that every gateway would refuse."""
     document = {
         "schema": SCHEMA,
         "tenant": tenant,
         "audience": list(audience),
         "version": version,
-        "issued": _format_time(issued),
-        "expires": _format_time(expires),
+        "issued": format_time(issued),
+        "expires": format_time(expires),
         "hash_key": hash_key,
         "defaults": {k: dict(v) for k, v in (defaults or {}).items()},
         "rules": {k: dict(v) for k, v in (rules or {}).items()},
-        "tools": {k: sorted(v) for k, v in (tools or {}).items()},
+        "tools": {k: list(v) for k, v in (tools or {}).items()},
         "agents": [dict(a) for a in agents],
+        **{name: value for name, value in sections.items() if value is not None},
     }
     raw = (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
     _parse(raw, "unsigned")
@@ -181,143 +214,60 @@ def verify_bundle(raw: bytes, sig: bytes, public_keys: Iterable[bytes]) -> Polic
     return _parse(raw, signer)
 
 
-def _refuse(why: str) -> NoReturn:
-    raise VerificationError(f"policy bundle refused: {why}")
-
-
 def _parse(raw: bytes, signer: str) -> Policy:
-    try:
-        data = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as e:
-        _refuse(f"not plain JSON in UTF-8 ({e.__class__.__name__})")
-    if not isinstance(data, dict):
-        _refuse("not an object")
+    data = parse_object(raw)
     if data.get("schema") != SCHEMA:
-        _refuse(f"unknown schema; this gateway reads {SCHEMA}")
-    _keys(
-        data,
-        {
-            "schema",
-            "tenant",
-            "audience",
-            "version",
-            "issued",
-            "expires",
-            "hash_key",
-            "defaults",
-            "rules",
-            "tools",
-            "agents",
-        },
-        set(),
-        "bundle",
-    )
-    audience = tuple(_text(a, _IDENTIFIER, "audience") for a in _list(data["audience"], "audience"))
-    version = data["version"]
-    if type(version) is not int or not 1 <= version < 1 << 53:
-        _refuse("`version` must be a whole number from 1")
-    issued, expires = _time(data["issued"], "issued"), _time(data["expires"], "expires")
+        refuse(f"unknown schema; this gateway reads {SCHEMA}")
+    check_keys(data, _REQUIRED, set(SECTIONS), "bundle")
+    issued, expires = read_time(data["issued"], "issued"), read_time(data["expires"], "expires")
     if expires <= issued:
-        _refuse("`expires` is not after `issued`")
-    agents = tuple(_agent(a) for a in _list(data["agents"], "agents"))
+        refuse("`expires` is not after `issued`")
+    agents = tuple(_agent(a) for a in read_list(data["agents"], "agents"))
     for what in ("id", "key_hash"):
         if len({getattr(a, what) for a in agents}) != len(agents):
-            _refuse(f"two agents share one `{what}`")
+            refuse(f"two agents share one `{what}`")
+    agent_ids = frozenset(a.id for a in agents)
     tools: dict[str, frozenset[str]] = {}
-    for agent_id, names in _object(data["tools"], "tools").items():
-        if agent_id not in {a.id for a in agents}:
-            _refuse("`tools` names an agent that is not in `agents`")
-        tools[agent_id] = frozenset(_text(n, _TOOL, "tools") for n in _list(names, "tools"))
-    defaults = {k: _actions(v, "defaults") for k, v in _object(data["defaults"], "defaults").items()}
+    for agent_id, names in read_object(data["tools"], "tools").items():
+        if agent_id not in agent_ids:
+            refuse("`tools` names an agent that is not in `agents`")
+        tools[agent_id] = frozenset(read_text(n, _TOOL, "tools") for n in read_list(names, "tools"))
+    defaults = {k: _actions(v, "defaults") for k, v in read_object(data["defaults"], "defaults").items()}
     if unknown := set(defaults) - set(CATEGORIES):
-        _refuse(f"`defaults` has unknown categories; known are {', '.join(CATEGORIES)} ({len(unknown)} unknown)")
-    rules = {_text(k, _PATTERN_ID, "rules"): _actions(v, "rules") for k, v in _object(data["rules"], "rules").items()}
+        refuse(f"`defaults` has unknown categories; known are {', '.join(CATEGORIES)} ({len(unknown)} unknown)")
+    rules = {
+        read_text(k, _PATTERN_ID, "rules"): _actions(v, "rules") for k, v in read_object(data["rules"], "rules").items()
+    }
     return Policy(
-        tenant=_text(data["tenant"], _IDENTIFIER, "tenant"),
-        audience=audience,
-        version=version,
+        tenant=read_text(data["tenant"], IDENTIFIER, "tenant"),
+        audience=tuple(read_text(a, IDENTIFIER, "audience") for a in read_list(data["audience"], "audience")),
+        version=read_integer(data["version"], "version", 1),
         issued=issued,
         expires=expires,
-        hash_key=bytes.fromhex(_text(data["hash_key"], re.compile("[0-9a-f]{64}"), "hash_key")),
+        hash_key=bytes.fromhex(read_text(data["hash_key"], _HEX_256, "hash_key")),
         rules=rules,
         defaults=defaults,
         tools=tools,
         agents=agents,
         sha256=hashlib.sha256(raw).hexdigest(),
         key_id=signer,
+        **{name: read(data[name], agent_ids) for name, read in SECTIONS.items() if name in data},
     )
 
 
 def _agent(value: Any) -> Agent:
-    entry = _object(value, "agents[]")
-    _keys(entry, {"id", "key_hash"}, {"asset_id", "revoked"}, "agents[]")
-    revoked = entry.get("revoked", False)
-    if not isinstance(revoked, bool):
-        _refuse("`revoked` must be true or false")
+    entry = read_object(value, "agents[]")
+    check_keys(entry, {"id", "key_hash"}, {"asset_id", "revoked"}, "agents[]")
     asset_id = entry.get("asset_id")
     return Agent(
-        id=_text(entry["id"], _IDENTIFIER, "agents[].id"),
-        key_hash=_text(entry["key_hash"], re.compile("[0-9a-f]{64}"), "agents[].key_hash"),
-        asset_id=None if asset_id is None else _text(asset_id, _IDENTIFIER, "agents[].asset_id"),
-        revoked=revoked,
+        id=read_text(entry["id"], IDENTIFIER, "agents[].id"),
+        key_hash=read_text(entry["key_hash"], _HEX_256, "agents[].key_hash"),
+        asset_id=None if asset_id is None else read_text(asset_id, IDENTIFIER, "agents[].asset_id"),
+        revoked=read_bool(entry.get("revoked", False), "agents[].revoked"),
     )
 
 
 def _actions(value: Any, where: str) -> Actions:
-    entry = _object(value, where)
-    _keys(entry, {"request", "response"}, set(), where)
-    for action in entry.values():
-        if action not in ACTIONS:
-            _refuse(f"`{where}` has an unknown action; known are {', '.join(ACTIONS)}")
-    return Actions(entry["request"], entry["response"])
-
-
-def _keys(data: Mapping[str, Any], required: set[str], optional: set[str], where: str) -> None:
-    if missing := required - set(data):
-        _refuse(f"{where} lacks `{sorted(missing)[0]}`")
-    if set(data) - required - optional:
-        # A field this version does not know could be a restriction; ignoring it would weaken the policy.
-        _refuse(f"{where} has fields this gateway does not know")
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        _refuse(f"`{where}` must be an object")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        _refuse(f"`{where}` must be a list")
-    return value
-
-
-def _text(value: Any, form: re.Pattern[str], where: str) -> str:
-    if not isinstance(value, str) or not form.fullmatch(value):
-        _refuse(f"`{where}` holds a value of the wrong form")
-    return value
-
-
-def _time(value: Any, where: str) -> datetime:
-    text = _text(value, _TIME, where)
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        _refuse(f"`{where}` is no date")
-
-
-def _format_time(value: datetime) -> str:
-    if value.tzinfo is None or value.utcoffset():
-        raise VerificationError("policy times must be in UTC")
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("duplicate key")
-    return result
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError("not a JSON number")
+    entry = read_object(value, where)
+    check_keys(entry, {"request", "response"}, set(), where)
+    return Actions(*(read_choice(entry[scope], ACTIONS, where) for scope in ("request", "response")))

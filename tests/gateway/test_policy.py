@@ -100,7 +100,7 @@ def test_the_parser_never_sees_unsigned_bytes(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("parsed before the signature held")
 
-    monkeypatch.setattr("gateway.policy.bundle.json.loads", fail)
+    monkeypatch.setattr("gateway.policy.reading.json.loads", fail)
     with pytest.raises(VerificationError):
         verify_bundle(b"{", b"ed25519 0 0\n", [KEYS.public])
 
@@ -135,6 +135,7 @@ def edited(**changes):
         ("list", b"[]"),
         ("not UTF-8", b'{"schema": "\xff"}'),
         ("too deep", b"[" * 100_000),
+        ("deeper than any schema", edited(tools={"a": json.loads("[" * 64 + "]" * 64)})),
         ("too large", b" " * (MAX_BYTES + 1)),
     ],
 )
