@@ -22,6 +22,7 @@ import httpx
 from flows.execute import execute, prepared
 from flows.outcome import Outcome
 from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, sign_bundle
+from gateway.policy.root import compose_root, sign_root
 from gateway.policy.trust import new_keypair
 from tasks.errors import AispmError
 from tasks.settings import CONTENT_ROOT, GatewaySettings, OrchestratorSettings, load_settings
@@ -113,7 +114,7 @@ port = {url.rsplit(":", 1)[1]}
 
 [policy]
 file = "policy.json"
-public_keys = ["policy.pub"]
+root = "root.1.json"
 
 [spool]
 folder = "spool"
@@ -134,12 +135,9 @@ known_models = ["nimbus-support-1"]
 
 def _sign_policy(home: Path, folder: Path) -> None:
     """A fresh policy version for this start; keys and the tenant's hash key are made once."""
-    secret, public, state = home / "policy.key", home / "policy.pub", home / "policy-version.json"
-    if not secret.exists():
-        pair = new_keypair()
-        with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-            handle.write(pair.private.hex() + "\n")
-        public.write_text(pair.public.hex() + "\n", encoding="ascii")
+    secret, state = home / "policy.key", home / "policy-version.json"
+    if not (home / "root.1.json.sig").exists():
+        _make_root(home, secret)
     known: dict[str, Any] = (
         json.loads(state.read_text()) if state.exists() else {"version": 0, "hash_key": new_hash_key()}
     )
@@ -160,6 +158,27 @@ def _sign_policy(home: Path, folder: Path) -> None:
     (home / "policy.json").write_bytes(raw)
     (home / "policy.json.sig").write_bytes(sign_bundle(raw, bytes.fromhex(secret.read_text().strip())))
     state.write_text(json.dumps(known), encoding="utf-8")
+
+
+def _make_root(home: Path, secret: Path) -> None:
+    """The keys that this demo's gateway trusts, and its first root."""
+    root_keys, policy_keys, now = new_keypair(), new_keypair(), dt.datetime.now(dt.UTC)
+    for path, private in ((home / "root.key", root_keys.private), (secret, policy_keys.private)):
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+            handle.write(private.hex() + "\n")
+    raw = compose_root(
+        tenant="nimbus-bank",
+        version=1,
+        epoch=1,
+        issued=now,
+        expires=now + dt.timedelta(days=365),
+        threshold=1,
+        root_keys=[root_keys.public],
+        policy_keys=[policy_keys.public],
+    )
+    (home / "root.1.json").write_bytes(raw)
+    (home / "root.1.json.sig").write_bytes(sign_root(raw, root_keys.private))
 
 
 async def _traffic(url: str, key: str) -> None:

@@ -15,7 +15,7 @@ from gateway.engine import load_patterns
 from gateway.errors import AispmError, ConfigError
 from gateway.filter import RuleSet
 from gateway.listen import tls_context
-from gateway.policy.files import load_policy, read_public_keys
+from gateway.policy.files import PublishedFolder, load_policy
 from gateway.process import log_key, serve_all, serve_worker
 from gateway.secrets import resolve_secret
 from gateway.server import utc_now
@@ -26,10 +26,10 @@ def load_rules(settings: GatewaySettings) -> RuleSet:
     """The policy in force, joined with the patterns. Raises ConfigError or VerificationError."""
     patterns = load_patterns()
     policy = load_policy(
-        settings.policy.file,
-        read_public_keys(settings.policy.public_keys),
+        PublishedFolder(settings.policy.file),
+        settings.policy.root,
         settings.gateway_id,
-        settings.spool.folder / f"{settings.gateway_id}.policy-state.json",
+        settings.spool.folder / f"{settings.gateway_id}.policy-memory.json",
         utc_now(),
     )
     if unknown := sorted(set(policy.rules) - {p.id for p in patterns}):

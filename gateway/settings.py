@@ -35,11 +35,12 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyFiles:
+class PolicySource:
+    root: Path
+    """The root installed with this gateway (`root.<version>.json`, its signatures beside it as `<root>.sig`). Whoever
+    holds its keys decides who writes policy here. Newer roots follow from it and need no change of this setting."""
     file: Path
-    """The bundle; its signature lies beside it as `<file>.sig`."""
-    public_keys: tuple[Path, ...]
-    """Whoever holds one of the matching private keys decides what this gateway lets through."""
+    """The policy; its signature lies beside it as `<file>.sig`, newer roots as `root.<version>.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     gateway_id: str
-    policy: PolicyFiles
+    policy: PolicySource
     spool: Spool
     routes: dict[str, Route]
     """name -> route; `default` answers `/v1/…`, every route `/<name>/v1/…`."""
@@ -109,7 +110,7 @@ class GatewaySettings:
 
 
 _TABLES: dict[str, type] = {
-    "policy": PolicyFiles,
+    "policy": PolicySource,
     "spool": Spool,
     "listen": Listen,
     "limits": Limits,
@@ -161,8 +162,6 @@ class _Reader:
         self._check_listen(settings.listen)
         if settings.spool.audit not in AUDITS:
             raise self.error(f"`spool.audit` is one of {', '.join(AUDITS)}", "audit")
-        if not settings.policy.public_keys:
-            raise self.error("name at least one policy public key", "public_keys")
         if settings.limits.depth > 64:
             raise self.error("`limits.depth` is at most 64", "depth")
         return settings

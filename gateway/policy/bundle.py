@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.errors import VerificationError
-from gateway.policy import trust
 from gateway.policy.reading import (
     IDENTIFIER,
     check_keys,
@@ -27,7 +25,8 @@ from gateway.policy.reading import (
     read_time,
     refuse,
 )
-from gateway.policy.trust import KeyPair, new_keypair
+from gateway.policy.refused import PolicyError
+from gateway.policy.trust import BUNDLE, KeyPair, new_keypair, parse_signatures, sign, verify_threshold
 
 __all__ = [
     "Actions",
@@ -38,6 +37,7 @@ __all__ = [
     "hash_agent_key",
     "new_hash_key",
     "new_keypair",
+    "parse_bundle",
     "sign_bundle",
     "verify_bundle",
 ]
@@ -57,6 +57,8 @@ _REQUIRED = {
     "schema",
     "tenant",
     "audience",
+    "epoch",
+    "root_version",
     "version",
     "issued",
     "expires",
@@ -67,7 +69,7 @@ _REQUIRED = {
     "agents",
 }
 SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {}
-"""Optional parts of a bundle: name -> reader, which gets the JSON value and the agents' ids, raises VerificationError
+"""Optional parts of a bundle: name -> reader, which gets the JSON value and the agents' ids, raises PolicyError
 by the helpers of `reading.py`, and returns what becomes the field of that name of `Policy`. One module each."""
 
 
@@ -95,7 +97,12 @@ class Policy:
 
     tenant: str
     audience: tuple[str, ...]
+    epoch: int
+    """Of the root that it was made under."""
+    root_version: int
+    """The root that it was made under; a gateway must know it, or a newer one of the same epoch."""
     version: int
+    """Rises within an epoch."""
     issued: datetime
     expires: datetime
     hash_key: bytes
@@ -116,9 +123,9 @@ class Policy:
         return self.rules.get(pattern_id) or self.defaults.get(category) or fallback
 
     def check_audience(self, gateway_id: str) -> None:
-        """Raises VerificationError when the bundle was written for other gateways."""
+        """Raises PolicyError when the bundle was written for other gateways."""
         if gateway_id not in self.audience:
-            raise VerificationError(f"policy version {self.version} is not meant for gateway {gateway_id!r}")
+            raise PolicyError("audience", f"policy version {self.version} is not meant for gateway {gateway_id!r}")
 
     def expired(self, now: datetime) -> bool:
         """Whether the bundle may no longer be used at `now` (timezone-aware)."""
@@ -169,18 +176,22 @@ def compose_bundle(
     expires: datetime,
     hash_key: str,
     agents: Sequence[Mapping[str, Any]],
+    epoch: int = 1,
+    root_version: int = 1,
     tools: Mapping[str, Sequence[Any]] | None = None,
     rules: Mapping[str, Mapping[str, str]] | None = None,
     defaults: Mapping[str, Mapping[str, str]] | None = None,
     **sections: Any,
 ) -> bytes:
     """The bytes to sign. Times are timezone-aware and kept to the second. `sections` are the optional ones of
-    `SECTIONS`, as JSON values; those that are None are left out. Raises VerificationError on invalid content, so that
+    `SECTIONS`, as JSON values; those that are None are left out. Raises PolicyError on invalid content, so that
     nothing is signed that every gateway would refuse."""
     document = {
         "schema": SCHEMA,
         "tenant": tenant,
         "audience": list(audience),
+        "epoch": epoch,
+        "root_version": root_version,
         "version": version,
         "issued": format_time(issued),
         "expires": format_time(expires),
@@ -192,29 +203,37 @@ def compose_bundle(
         **{name: value for name, value in sections.items() if value is not None},
     }
     raw = (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
-    _parse(raw, "unsigned")
+    parse_bundle(raw)
     return raw
 
 
 def sign_bundle(raw: bytes, key: bytes) -> bytes:
     """The content of `policy.json.sig` for `raw`, made with the 32-byte private key."""
-    return trust.sign(raw, key)
+    return sign(BUNDLE, raw, key)
 
 
 def verify_bundle(raw: bytes, sig: bytes, public_keys: Iterable[bytes]) -> Policy:
-    """The policy in `raw`, if one of `public_keys` signed exactly these bytes.
+    """The policy in `raw`, if one of `public_keys`, and nobody else, signed exactly these bytes.
 
-    Order: size, signature, parsing; nothing unsigned ever reaches the parser. Expiry, audience and rollback depend on
-    place and time; the caller checks them (`Policy.expired`, `Policy.check_audience`, `gateway.policy.files`).
-    Raises VerificationError.
+    Order: size, signature, parsing; nothing unsigned ever reaches the parser. What depends on place and time is the
+    caller's (`gateway.policy.chain`). Raises PolicyError.
     """
+    _check_size(raw)
+    signatures = parse_signatures(sig)
+    if len(signatures) > 1:
+        raise PolicyError("signature", "a policy carries the signature of one key")
+    (signer,) = verify_threshold(BUNDLE, raw, signatures, public_keys, 1)
+    return parse_bundle(raw, signer)
+
+
+def _check_size(raw: bytes) -> None:
     if len(raw) > MAX_BYTES:
-        raise VerificationError(f"the policy bundle has {len(raw)} bytes; at most {MAX_BYTES} are accepted")
-    signer = trust.verify(raw, sig, public_keys)
-    return _parse(raw, signer)
+        raise PolicyError("size", f"the policy bundle has more than {MAX_BYTES} bytes")
 
 
-def _parse(raw: bytes, signer: str) -> Policy:
+def parse_bundle(raw: bytes, signer: str = "unsigned") -> Policy:
+    """The content alone, without any signature; gateways use `verify_bundle`. Raises PolicyError."""
+    _check_size(raw)
     data = parse_object(raw)
     if data.get("schema") != SCHEMA:
         refuse(f"unknown schema; this gateway reads {SCHEMA}")
@@ -241,6 +260,8 @@ def _parse(raw: bytes, signer: str) -> Policy:
     return Policy(
         tenant=read_text(data["tenant"], IDENTIFIER, "tenant"),
         audience=tuple(read_text(a, IDENTIFIER, "audience") for a in read_list(data["audience"], "audience")),
+        epoch=read_integer(data["epoch"], "epoch", 1),
+        root_version=read_integer(data["root_version"], "root_version", 1),
         version=read_integer(data["version"], "version", 1),
         issued=issued,
         expires=expires,

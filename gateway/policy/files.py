@@ -1,43 +1,177 @@
-"""Reading a policy from disk: `policy.json` beside `policy.json.sig`, and the memory against rollback."""
+"""A gateway's policy on disk: the published folder that it reads, and its own memory of what it accepted.
+
+The published folder holds `policy.json` and `root.<version>.json`, each with its signatures beside it as `<name>.sig`.
+The memory is one file, replaced whole: roots, policy and counters of one moment, whatever process dies in between.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NoReturn, Protocol
 
 from gateway.durable import replace_durably
-from gateway.errors import ConfigError, VerificationError
-from gateway.policy.bundle import MAX_BYTES, Policy, verify_bundle
-from gateway.policy.trust import parse_key
+from gateway.errors import ConfigError
+from gateway.policy import bundle, root
+from gateway.policy.bundle import Policy
+from gateway.policy.chain import Document, Memory, TrustedSet, remember
+from gateway.policy.refused import PolicyError
+from gateway.policy.trust import MAX_SIGNATURE_BYTES, parse_key
+
+STATE_SCHEMA = "aispm.policy_state/1"
+
+
+class Source(Protocol):
+    """Where documents come from. Both raise ConfigError or PolicyError when they cannot be read."""
+
+    def root(self, version: int) -> Document | None:
+        """That version of the root; None when there is none."""
+
+    def policy(self) -> Document:
+        """The newest policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFolder:
+    """`file` is the policy; newer roots lie beside it."""
+
+    file: Path
+
+    def root(self, version: int) -> Document | None:
+        path = self.file.with_name(f"root.{version}.json")
+        return read_document(path, root.MAX_BYTES) if path.exists() else None
+
+    def policy(self) -> Document:
+        return read_document(self.file, bundle.MAX_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the memory at `state` holds: the policy accepted last, without anything newer."""
+
+    state: Path
+
+    def root(self, version: int) -> Document | None:
+        return None
+
+    def policy(self) -> Document:
+        memory = read_memory(self.state)
+        if memory is None or memory.policy is None:
+            raise ConfigError("no policy was accepted yet", self.state)
+        return memory.policy
 
 
 def read_public_keys(paths: Sequence[Path]) -> list[bytes]:
-    """The trusted keys. Raises ConfigError when a file is unreadable or not a key."""
+    """The keys in files of 64 hex digits. Raises ConfigError when a file is unreadable or not a key."""
     keys = []
     for path in paths:
         try:
             keys.append(parse_key(path.read_text(encoding="ascii"), str(path)))
         except (OSError, UnicodeError) as e:
-            raise ConfigError(f"cannot read the policy public key ({e.__class__.__name__})", path) from None
+            raise ConfigError(f"cannot read the public key ({e.__class__.__name__})", path) from None
     return keys
 
 
-def load_policy(path: Path, public_keys: Sequence[bytes], gateway_id: str, state: Path, now: datetime) -> Policy:
-    """The policy at `path`, verified for this gateway and `now`, and not older than the newest one seen before.
+def read_document(path: Path, limit: int) -> Document:
+    """A document of at most `limit` bytes and its signatures. Raises ConfigError or PolicyError."""
+    return Document(_read(path, limit), _read(Path(f"{path}.sig"), MAX_SIGNATURE_BYTES))
 
-    `state` is remembered (fsynced) before the policy is returned, so that a crash cannot forget it. Raises
-    VerificationError (signature, content, audience, expiry, rollback) or ConfigError (files missing).
+
+def load_policy(source: Source, installed: Path, gateway_id: str, state: Path, now: datetime) -> Policy:
+    """The policy that `source` offers, verified from the installed root on, for this gateway and `now`.
+
+    `state` is remembered (fsynced) before the policy is returned, so that a crash cannot forget it; new roots also
+    when the policy beside them is refused. Raises PolicyError or ConfigError (files missing).
     """
-    policy = verify_bundle(_read(path, MAX_BYTES), _read(Path(f"{path}.sig"), 1024), public_keys)
-    policy.check_audience(gateway_id)
-    if policy.expired(now):
-        raise VerificationError(
-            f"policy version {policy.version} expired on {policy.expires:%Y-%m-%d}; publish a new one"
+    with _alone(state):
+        memory = read_memory(state)
+        trusted = TrustedSet(read_document(installed, root.MAX_BYTES))
+        for step in memory.roots.values() if memory else ():
+            if parse_version(step) == trusted.root.version + 1:
+                trusted.update_root(step)
+        if memory is not None:
+            memory.check_root(trusted.root)
+        try:
+            while (step_or_none := source.root(trusted.root.version + 1)) is not None:
+                trusted.update_root(step_or_none)
+        finally:
+            if memory is None or trusted.root.version > memory.root_version:
+                memory = remember(memory, trusted, None, None)
+                write_memory(state, memory)
+        document = source.policy()
+        policy = trusted.policy(document, gateway_id, now)
+        memory.check_policy(policy)
+        if (policy.epoch, policy.version) != (memory.epoch, memory.version):
+            write_memory(state, remember(memory, trusted, policy, document))
+        return policy
+
+
+def parse_version(document: Document) -> int:
+    """The version that a remembered root claims. It was verified before, and is again."""
+    return root.parse_root(document.raw).version
+
+
+def read_memory(state: Path) -> Memory | None:
+    """What was accepted so far; None before the first policy. Raises PolicyError when the file is damaged."""
+    try:
+        data = json.loads(state.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        _damaged(state)
+    try:
+        if data["schema"] != STATE_SCHEMA:
+            _damaged(state)
+        roots = [_document(entry) for entry in data["roots"]]
+        return Memory(
+            tenant=str(data["tenant"]),
+            root_version=int(data["root_version"]),
+            root_sha256=str(data["root_sha256"]),
+            epoch=int(data["epoch"]),
+            version=int(data["version"]),
+            sha256=str(data["sha256"]),
+            roots={parse_version(step): step for step in roots},
+            policy=None if data["policy"] is None else _document(data["policy"]),
         )
-    _remember(policy, state)
-    return policy
+    except (KeyError, TypeError, ValueError, AttributeError, PolicyError):
+        _damaged(state)
+
+
+def write_memory(state: Path, memory: Memory) -> None:
+    """Replace the memory; after a crash either the old or the new one is there."""
+    data = {
+        "schema": STATE_SCHEMA,
+        "tenant": memory.tenant,
+        "root_version": memory.root_version,
+        "root_sha256": memory.root_sha256,
+        "epoch": memory.epoch,
+        "version": memory.version,
+        "sha256": memory.sha256,
+        "roots": [_entry(step) for step in memory.roots.values()],
+        "policy": None if memory.policy is None else _entry(memory.policy),
+    }
+    replace_durably(state, json.dumps(data).encode())
+
+
+def _entry(document: Document) -> dict[str, str]:
+    # Both are UTF-8 text, or they would not have been accepted.
+    return {"document": document.raw.decode(), "signatures": document.signatures.decode()}
+
+
+def _document(entry: Mapping[str, Any]) -> Document:
+    return Document(entry["document"].encode(), entry["signatures"].encode())
+
+
+def _damaged(state: Path) -> NoReturn:
+    raise PolicyError(
+        "memory", f"{state} is damaged, so a rollback could not be noticed; restore it, or remove it knowingly"
+    ) from None
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -47,25 +181,16 @@ def _read(path: Path, limit: int) -> bytes:
     except OSError as e:
         raise ConfigError(f"cannot read the policy: {e.strerror}", path) from None
     if len(raw) > limit:
-        raise VerificationError(f"{path.name} has more than {limit} bytes; it is not read")
+        raise PolicyError("size", f"{path.name} has more than {limit} bytes; it is not read")
     return raw
 
 
-def _remember(policy: Policy, state: Path) -> None:
-    seen: dict[str, object] = {}
-    if state.exists():
-        try:
-            seen = json.loads(state.read_text(encoding="utf-8"))
-            newest, sha256 = int(str(seen["version"])), str(seen["sha256"])
-        except (ValueError, KeyError, TypeError):
-            raise VerificationError(
-                f"{state} is damaged, so a rollback could not be noticed; restore it, or remove it knowingly"
-            ) from None
-        if policy.version < newest:
-            raise VerificationError(f"policy version {policy.version} is older than version {newest} seen before")
-        if policy.version == newest:
-            if policy.sha256 != sha256:
-                raise VerificationError(f"two different policies claim version {newest}; publish the next version")
-            return
-    text = json.dumps({"tenant": policy.tenant, "version": policy.version, "sha256": policy.sha256})
-    replace_durably(state, text.encode())
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Workers of one gateway share the memory: one at a time reads, decides and writes."""
+    fd = os.open(state.with_name(f"{state.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

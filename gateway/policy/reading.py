@@ -1,6 +1,6 @@
 """Strict reading of signed JSON, shared by every section of a policy. No I/O.
 
-All functions raise VerificationError; the message names the place, never the value found there.
+All functions raise PolicyError; the message names the place, never the value found there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from gateway.errors import VerificationError
+from gateway.policy.refused import PolicyError
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
 """Of tenants, gateways, agents, assets."""
@@ -25,7 +25,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 def refuse(why: str) -> NoReturn:
     """The document is not understood whole, so nothing of it is used."""
-    raise VerificationError(f"policy bundle refused: {why}")
+    raise PolicyError("content", f"policy refused: {why}")
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def read_time(value: Any, where: str) -> datetime:
 def format_time(value: datetime) -> str:
     """How `read_time` reads it; fractions of a second are cut off."""
     if value.tzinfo is None or value.utcoffset():
-        raise VerificationError("policy times must be in UTC")
+        refuse("times must be in UTC")
     return value.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

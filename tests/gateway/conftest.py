@@ -21,6 +21,7 @@ import pytest
 from aiohttp import web
 
 from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, new_keypair, sign_bundle
+from gateway.policy.root import compose_root, sign_root
 from tasks.gateway_logs import closed_segments, event_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,15 +123,27 @@ class UpstreamSimulator:
 
 @dataclass
 class PolicyFolder:
-    """Writes signed policies into a folder."""
+    """Writes a root of one key, and signed policies, into a folder."""
 
     folder: Path
     hash_key: str = field(default_factory=new_hash_key)
     version: int = 0
 
     def __post_init__(self) -> None:
-        self.keys = new_keypair()
-        (self.folder / "policy.pub").write_text(self.keys.public.hex() + "\n")
+        self.root_keys, self.keys = new_keypair(), new_keypair()
+        now = datetime.now(UTC)
+        raw = compose_root(
+            tenant="nimbus",
+            version=1,
+            epoch=1,
+            issued=now,
+            expires=now + timedelta(days=365),
+            threshold=1,
+            root_keys=[self.root_keys.public],
+            policy_keys=[self.keys.public],
+        )
+        (self.folder / "root.1.json").write_bytes(raw)
+        (self.folder / "root.1.json.sig").write_bytes(sign_root(raw, self.root_keys.private))
 
     def publish(self, **changes: Any) -> None:
         self.version += 1
@@ -177,7 +190,7 @@ class GatewayProcess:
 port = 0
 [policy]
 file = "policy.json"
-public_keys = ["policy.pub"]
+root = "root.1.json"
 [spool]
 folder = "spool"
 roll_seconds = 3600

@@ -19,10 +19,11 @@ from gateway.policy.bundle import (
     sign_bundle,
     verify_bundle,
 )
-from gateway.policy.files import load_policy, read_public_keys
+from gateway.policy.files import PublishedFolder, load_policy, read_public_keys
+from gateway.policy.root import compose_root, sign_root
 from gateway.policy.trust import parse_key
 
-KEYS = new_keypair()
+KEYS, ROOT_KEYS = new_keypair(), new_keypair()
 HASH_KEY = new_hash_key()
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -82,7 +83,7 @@ def test_cut_or_extended_files_are_refused(cut):
 def test_an_unknown_key_and_no_key_at_all_are_refused():
     raw = bundle()
     for keys in ([new_keypair().public], []):
-        with pytest.raises(VerificationError, match="does not trust"):
+        with pytest.raises(VerificationError, match="0 of 1 needed"):
             verify_bundle(raw, signed(raw), keys)
 
 
@@ -164,13 +165,27 @@ def test_agents_are_known_by_key_and_can_be_revoked():
 
 @pytest.fixture
 def place(tmp_path):
+    raw = compose_root(
+        tenant="nimbus",
+        version=1,
+        epoch=1,
+        issued=NOW,
+        expires=NOW + timedelta(days=365),
+        threshold=1,
+        root_keys=[ROOT_KEYS.public],
+        policy_keys=[KEYS.public],
+    )
+    (tmp_path / "root.1.json").write_bytes(raw)
+    (tmp_path / "root.1.json.sig").write_bytes(sign_root(raw, ROOT_KEYS.private))
+
     def publish(**changes):
         raw = bundle(**changes)
         (tmp_path / "policy.json").write_bytes(raw)
         (tmp_path / "policy.json.sig").write_bytes(signed(raw))
 
     def load(now=NOW, gateway_id="gw"):
-        return load_policy(tmp_path / "policy.json", [KEYS.public], gateway_id, tmp_path / "state.json", now)
+        source = PublishedFolder(tmp_path / "policy.json")
+        return load_policy(source, tmp_path / "root.1.json", gateway_id, tmp_path / "state.json", now)
 
     return publish, load, tmp_path
 
@@ -181,7 +196,7 @@ def test_rollback_is_refused_across_restarts(place):
     assert load().version == 5
     assert load().version == 5
     publish(version=4)
-    with pytest.raises(VerificationError, match="older than version 5"):
+    with pytest.raises(VerificationError, match="older than version 5 "):
         load()
     publish(version=6)
     assert load().version == 6
