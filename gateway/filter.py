@@ -6,7 +6,7 @@ strongest decision so far. It never keeps what was matched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import orjson
 from gateway.engine import Engine, Hit, Pattern
 from gateway.policy.bundle import ACTIONS, Actions, Policy
 from gateway.reasons import Refusal
+from gateway.tools import Decision, ToolRules, definition_sha256
 from gateway.wire.strict_json import MAX_DEPTH, parse
 
 SCAN_NUMBERS_FROM = 10_000_000_000
@@ -32,12 +33,19 @@ class Match(NamedTuple):
 
 
 class ToolUse(NamedTuple):
-    """One tool name seen in one place; `tool_id` is the name if listed, else its keyed hash."""
+    """One tool seen in one place; `tool_id` is the name if listed, else its keyed hash."""
 
     tool_id: str
-    action: str
+    decision: Decision
     scope: str
     location: str
+    def_hash: str | None = None
+    args_hmac: str | None = None
+
+    @property
+    def action(self) -> str:
+        """What becomes of it."""
+        return self.decision.action
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +75,10 @@ class RuleSet:
 class Inspection:
     """What was found in one exchange."""
 
-    def __init__(self, rules: RuleSet, agent_id: str) -> None:
+    def __init__(self, rules: RuleSet, agent_id: str, asset_id: str | None = None) -> None:
+        """`asset_id`: what the route leads to; tool rules may be bound to it."""
         self.rules = rules
-        self.allowed_tools = rules.policy.tools.get(agent_id, frozenset())
+        self.tools = ToolRules(rules.policy, agent_id, asset_id)
         self.matches: dict[Match, int] = {}
         self.tool_uses: dict[ToolUse, int] = {}
 
@@ -131,19 +140,39 @@ class Inspection:
         return orjson.dumps(clean).decode() if clean != value else text
 
     def tool(self, name: str, scope: str, location: str) -> None:
-        """Hold a tool name against the agent's allowlist, byte for byte."""
-        listed = name in self.allowed_tools
-        tool_id = name if listed else self.rules.policy.keyed_hash("tool", name)
-        use = ToolUse(tool_id, "allow" if listed else "block", scope, location)
+        """Hold the name of a tool that is forced, or whose result is shown, against the agent's allowlist."""
+        self._note_tool(name, self.tools.name(name), scope, location)
+
+    def tool_definition(
+        self, name: str, description: str, schema: Any, scope: str, more: Mapping[str, Any] | None = None
+    ) -> None:
+        """Hold a declared tool against the agent's rules; `more`: further members of `gateway.tools.DEFINITION`."""
+        definition = {**(more or {}), "name": name, "description": description, "inputSchema": schema}
+        sha256 = definition_sha256(definition)
+        self._note_tool(name, self.tools.definition(name, sha256), scope, "tool_def", def_hash=sha256)
+
+    def tool_call(self, name: str, arguments: Any, scope: str, location: str, *, new: bool = False) -> None:
+        """Hold a call against the agent's rules and the calls before it; `arguments`: parsed JSON, or free text.
+
+        `new`: it is about to be made, as all calls in replies are; those of a request's history are counted by tool.
+        """
+        hmac = "" if arguments is None else self.tools.arguments_hmac(arguments)
+        decision = self.tools.call(name, arguments, hmac)
+        shown = hmac if new or scope == RESPONSE or decision.action != "allow" else None
+        self._note_tool(name, decision, scope, location, args_hmac=shown or None)
+
+    def _note_tool(
+        self,
+        name: str,
+        decision: Decision,
+        scope: str,
+        location: str,
+        def_hash: str | None = None,
+        args_hmac: str | None = None,
+    ) -> None:
+        tool_id = self.rules.policy.keyed_hash("tool", name) if self.tools.rule(name) is None else name
+        use = ToolUse(tool_id, decision, scope, location, def_hash, args_hmac)
         self.tool_uses[use] = self.tool_uses.get(use, 0) + 1
-
-    def tool_definition(self, name: str, description: str, schema: Any, scope: str) -> None:
-        """Hold a declared tool against the agent's rules."""
-        self.tool(name, scope, "tool_def")
-
-    def tool_call(self, name: str, arguments: Any, scope: str, location: str) -> None:
-        """Hold a call, forced or made, against the agent's rules; `arguments`: parsed JSON, or the text of it."""
-        self.tool(name, scope, location)
 
     @property
     def decision(self) -> str:
@@ -159,7 +188,7 @@ class Inspection:
             return None, None
         for use in self.tool_uses:
             if use.action == decision:
-                return "POLICY.TOOL_DENIED", use.scope
+                return use.decision.code, use.scope
         match = next(m for m in self.matches if m.action == decision)
         return match.pattern.reason, match.scope
 
@@ -167,7 +196,7 @@ class Inspection:
         """Raises Refusal when anything in `scope` must be blocked."""
         for use in self.tool_uses:
             if use.action == "block" and use.scope == scope:
-                raise Refusal("POLICY.TOOL_DENIED", scope=scope)
+                raise Refusal(use.decision.code or "POLICY.TOOL_DENIED", use.decision.detail, scope)
         for match in self.matches:
             if match.action == "block" and match.scope == scope:
                 raise Refusal(match.pattern.reason, scope=scope)
@@ -191,11 +220,15 @@ class Inspection:
             part(
                 "tool",
                 decision=t.action,
-                reason_code=None if t.action == "allow" else "POLICY.TOOL_DENIED",
+                reason_code=t.decision.code,
+                reason_detail=t.decision.detail,
+                rule_id=t.decision.rule_id,
                 severity=None if t.action == "allow" else "high",
                 scope=t.scope,
                 location=t.location,
                 tool_id=t.tool_id,
+                tool_def_hash=t.def_hash,
+                tool_args_hmac=t.args_hmac,
                 match_count=count,
             )
             for t, count in self.tool_uses.items()

@@ -159,7 +159,7 @@ class _Call:
             raise Refusal("POLICY.SIGNATURE", "expired")
         agent = _authenticate(request, self._rules.policy)
         exchange.agent_id, exchange.asset_id = agent.id, agent.asset_id or route.asset_id
-        self._inspection = Inspection(self._rules, agent.id)
+        self._inspection = Inspection(self._rules, agent.id, route.asset_id)
         if method == "GET":
             await self._open()
             async with self._upstream("GET", "/models", None, "application/json", upstream) as reply:

@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,15 @@ from gateway.policy.reading import (
     refuse,
 )
 from gateway.policy.refused import PolicyError
+from gateway.policy.tools import (
+    ToolChain,
+    ToolLoops,
+    Tools,
+    read_server_requests,
+    read_tool_chains,
+    read_tool_loops,
+    read_tools,
+)
 from gateway.policy.trust import BUNDLE, KeyPair, new_keypair, parse_signatures, sign, verify_threshold
 
 __all__ = [
@@ -51,7 +60,6 @@ CATEGORIES = ("credentials", "api_keys", "secrets", "pii", "payment_cards")
 
 _HEX_256 = re.compile("[0-9a-f]{64}")
 _PATTERN_ID = re.compile(r"[a-z0-9_]{1,64}")
-_TOOL = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 _REQUIRED = {
     "schema",
@@ -68,7 +76,11 @@ _REQUIRED = {
     "tools",
     "agents",
 }
-SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {}
+SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {
+    "tool_chains": read_tool_chains,
+    "tool_loops": read_tool_loops,
+    "mcp_server_requests": read_server_requests,
+}
 """Optional parts of a bundle: name -> reader, which gets the JSON value and the agents' ids, raises PolicyError
 by the helpers of `reading.py`, and returns what becomes the field of that name of `Policy`. One module each."""
 
@@ -111,12 +123,15 @@ class Policy:
     """pattern id -> actions; overrides `defaults`."""
     defaults: Mapping[str, Actions]
     """category -> actions; overrides the pattern's own."""
-    tools: Mapping[str, frozenset[str]]
-    """agent id -> tool names it may define, force, call and be told to call. An agent not listed has none."""
+    tools: Tools
     agents: tuple[Agent, ...]
     sha256: str
     """Of the raw bundle."""
     key_id: str
+    tool_chains: tuple[ToolChain, ...] = ()
+    tool_loops: ToolLoops | None = None
+    mcp_server_requests: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """agent id -> methods that MCP servers may ask of it; none for an agent not listed."""
 
     def actions(self, pattern_id: str, category: str, fallback: Actions) -> Actions:
         """The rule for the pattern, else the default of its category, else what the pattern itself proposes."""
@@ -246,11 +261,6 @@ def parse_bundle(raw: bytes, signer: str = "unsigned") -> Policy:
         if len({getattr(a, what) for a in agents}) != len(agents):
             refuse(f"two agents share one `{what}`")
     agent_ids = frozenset(a.id for a in agents)
-    tools: dict[str, frozenset[str]] = {}
-    for agent_id, names in read_object(data["tools"], "tools").items():
-        if agent_id not in agent_ids:
-            refuse("`tools` names an agent that is not in `agents`")
-        tools[agent_id] = frozenset(read_text(n, _TOOL, "tools") for n in read_list(names, "tools"))
     defaults = {k: _actions(v, "defaults") for k, v in read_object(data["defaults"], "defaults").items()}
     if unknown := set(defaults) - set(CATEGORIES):
         refuse(f"`defaults` has unknown categories; known are {', '.join(CATEGORIES)} ({len(unknown)} unknown)")
@@ -268,7 +278,7 @@ def parse_bundle(raw: bytes, signer: str = "unsigned") -> Policy:
         hash_key=bytes.fromhex(read_text(data["hash_key"], _HEX_256, "hash_key")),
         rules=rules,
         defaults=defaults,
-        tools=tools,
+        tools=read_tools(data["tools"], agent_ids),
         agents=agents,
         sha256=hashlib.sha256(raw).hexdigest(),
         key_id=signer,
