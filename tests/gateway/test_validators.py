@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.validators import VALIDATORS, iban, luhn, payment_card, tckn
+from gateway.validators import VALIDATORS
+from gateway.validators.checksums import luhn
+from gateway.validators.identity import iban, tckn
+from gateway.validators.payment import payment_card
 
 
 @pytest.mark.parametrize(

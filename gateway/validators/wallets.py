@@ -1,0 +1,91 @@
+"""Keys to crypto wallets: seed phrases (BIP-39) and Base58Check private keys (WIF, BIP-32).
+
+`bip39_english.txt` is the English word list of BIP-39, with its licence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from gateway.validators.checksums import base58check
+
+PHRASE_LENGTHS = (24, 21, 18, 15, 12)
+_MAX_GAP = 6
+"""Characters between two words, such as a line end and the number of the next word."""
+_WORD = re.compile("[a-z]{3,8}", re.IGNORECASE)
+_LETTERS = re.compile("[a-z]+")
+_EXTENDED = tuple(bytes.fromhex(v) for v in ("0488ade4", "04358394", "049d7878", "044a4e28", "04b2430c", "045f18bc"))
+"""Versions of BIP-32 private keys: xprv tprv (BIP-32), yprv uprv zprv vprv (SLIP-132)."""
+
+
+@cache
+def words() -> dict[str, int]:
+    """Word -> its number, 0 to 2047."""
+    lines = Path(__file__).with_name("bip39_english.txt").read_text(encoding="ascii").splitlines()
+    return {word: i for i, word in enumerate(line for line in lines if not line.startswith("#"))}
+
+
+def phrase_checks(numbers: list[int]) -> bool:
+    """Whether the words' last bits are the check sum of the others: the first bits of their SHA-256 (BIP-39)."""
+    bits = "".join(f"{n:011b}" for n in numbers)
+    size = len(bits) * 32 // 33
+    digest = hashlib.sha256(int(bits[:size], 2).to_bytes(size // 8, "big")).digest()
+    return f"{digest[0]:08b}".startswith(bits[size:])
+
+
+def seed_phrase(value: str) -> int:
+    """12, 15, 18, 21 or 24 words of the list with a right check sum, from the start of `value`."""
+    return _phrase(value, checked=True)
+
+
+def seed_words(value: str) -> int:
+    """Twelve words of the list or more in a row, whatever their check sum, with at most two of them alike."""
+    return _phrase(value, checked=False)
+
+
+def _phrase(value: str, checked: bool) -> int:
+    known = words()
+    numbers: list[int] = []
+    ends: list[int] = []
+    for found in _WORD.finditer(value):
+        number = known.get(found[0].lower())
+        if number is None or len(numbers) == PHRASE_LENGTHS[0]:
+            break
+        numbers.append(number)
+        ends.append(found.end())
+    if not checked:
+        return ends[-1] if len(numbers) >= 12 and len(numbers) - len(set(numbers)) <= 2 else 0
+    for n in PHRASE_LENGTHS:
+        if n <= len(numbers) and phrase_checks(numbers[:n]):
+            return ends[n - 1]
+    return 0
+
+
+def trailing_words(text: str) -> int:
+    """How many characters at the end of `text` are words of the list in a row, the last one perhaps cut.
+
+    A stream holds these back until a word that is not in the list follows; in prose that is hardly ever far.
+    """
+    known, start = words(), len(text)
+    tail = text[-PHRASE_LENGTHS[0] * (8 + _MAX_GAP) :].lower()
+    found = list(_LETTERS.finditer(tail))
+    for i, word in enumerate(reversed(found)):
+        gap = (found[-i].start() if i else len(tail)) - word.end()
+        cut = i == 0 and gap == 0 and any(w.startswith(word[0]) for w in known)
+        if gap > _MAX_GAP or (word[0] not in known and not cut):
+            break
+        start = len(text) - len(tail) + word.start()
+    return len(text) - start
+
+
+def wallet_key(value: str) -> int:
+    """A private key with a right check sum: WIF of main or test net, or a BIP-32 extended private key."""
+    payload = base58check(value)
+    if payload is None:
+        return 0
+    wif = payload[:1] in (b"\x80", b"\xef") and (len(payload) == 33 or (len(payload) == 34 and payload[-1] == 1))
+    extended = payload[:4] in _EXTENDED and len(payload) == 78
+    return len(value) if wif or extended else 0
