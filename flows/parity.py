@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from gateway.engine import load_patterns
+from gateway.pattern_files import load_patterns
 from gateway.reasons import reasons
 from tasks.assessment import counts as check_counts
 from tasks.discovery import SOURCES

@@ -11,10 +11,10 @@ from pathlib import Path
 import uvloop
 from aiohttp import http_parser
 
-from gateway.engine import load_patterns
 from gateway.errors import AispmError, ConfigError
 from gateway.filter import RuleSet
 from gateway.listen import tls_context
+from gateway.pattern_files import load_patterns
 from gateway.policy.files import PublishedFolder, load_policy
 from gateway.process import log_key, serve_all, serve_worker
 from gateway.secrets import resolve_secret

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.engine import Engine, Hit, Pattern
+from gateway.engine import Engine, Hit
+from gateway.pattern_files import Pattern
 from gateway.policy.bundle import ACTIONS, Actions, Policy
 from gateway.reasons import Refusal
 from gateway.tools import Decision, ToolRules, definition_sha256

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from gateway.policy.actions import ACTIONS, CATEGORIES, Actions
 from gateway.policy.reading import (
     IDENTIFIER,
     check_keys,
@@ -38,6 +39,8 @@ from gateway.policy.tools import (
 from gateway.policy.trust import BUNDLE, KeyPair, new_keypair, parse_signatures, sign, verify_threshold
 
 __all__ = [
+    "ACTIONS",
+    "CATEGORIES",
     "Actions",
     "Agent",
     "KeyPair",
@@ -54,9 +57,6 @@ __all__ = [
 SCHEMA = "aispm.policy/1"
 MAX_BYTES = 1 << 20
 """Of a bundle, in bytes: 1 MiB holds some 5,000 agents; anything larger is refused before it is hashed."""
-ACTIONS = ("allow", "flag", "redact", "block")
-"""From weakest to strongest."""
-CATEGORIES = ("credentials", "api_keys", "secrets", "pii", "payment_cards")
 
 _HEX_256 = re.compile("[0-9a-f]{64}")
 _PATTERN_ID = re.compile(r"[a-z0-9_]{1,64}")
@@ -83,14 +83,6 @@ SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {
 }
 """Optional parts of a bundle: name -> reader, which gets the JSON value and the agents' ids, raises PolicyError
 by the helpers of `reading.py`, and returns what becomes the field of that name of `Policy`. One module each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Actions:
-    """What happens to a hit, by where it was seen."""
-
-    request: str
-    response: str
 
 
 @dataclass(frozen=True, slots=True)
