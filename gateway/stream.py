@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.engine import Engine, Pattern
+from gateway.engine import Engine
 from gateway.filter import RESPONSE, Inspection
+from gateway.pattern_files import Pattern
 from gateway.reasons import Refusal
+from gateway.validators.wallets import trailing_words
 
 MAX_EVENT = 1 << 20
 """Bytes of one server-sent event; real ones are below 100 KiB."""
@@ -76,11 +78,14 @@ class HoldBack:
 
     def __init__(self, patterns: Iterable[Pattern]) -> None:
         self._reach: dict[str, int] = {}
-        self._literals: list[tuple[str, int]] = []
+        self._literals: dict[str, list[tuple[str, int]]] = {"line": [], "block": []}
+        self._words = False
         for pattern in patterns:
             reach = pattern.width + _LOOK_AHEAD
-            if pattern.hold == "line":
-                self._literals += [(literal, reach) for literal in pattern.anchor]
+            if pattern.hold in self._literals:
+                self._literals[pattern.hold] += [(literal, reach) for literal in pattern.anchor]
+            elif pattern.hold == "words":
+                self._words = True
             else:
                 self._reach[pattern.hold] = max(self._reach.get(pattern.hold, 0), reach)
 
@@ -92,10 +97,13 @@ class HoldBack:
             window = text[max(start, end - reach) :]
             run = window[len(window.rstrip(inside)) :]
             live = min(live, end - len(run.lstrip(not_first)))
-        if self._literals:
-            line = max(start, text.rfind("\n", start) + 1)
-            tail = text[line:].translate(_ASCII_LOWER)
-            for literal, reach in self._literals:
+        if self._words:
+            live = min(live, max(start, end - trailing_words(text)))
+        for hold, literals in self._literals.items():
+            # A keyword and its value share a line; a block goes on over lines.
+            line = max(start, text.rfind("\n", start) + 1) if hold == "line" else start
+            tail = text[line:].translate(_ASCII_LOWER) if literals else ""
+            for literal, reach in literals:
                 at = tail.find(literal, max(0, len(tail) - reach))
                 if at < 0:
                     at = len(tail) - _partial(tail, literal)
