@@ -10,18 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import orjson
-
 from gateway.engine import Engine, Hit
+from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.pattern_files import Pattern
 from gateway.policy.bundle import ACTIONS, Actions, Policy
 from gateway.reasons import Refusal
 from gateway.tools import Decision, ToolRules, definition_sha256
-from gateway.wire.strict_json import MAX_DEPTH, parse
-
-SCAN_NUMBERS_FROM = 10_000_000_000
-"""Numbers this large may be a card or identity number; smaller ones cannot be."""
-REQUEST, RESPONSE = "request", "response"
 
 
 class Match(NamedTuple):
@@ -83,10 +77,29 @@ class Inspection:
         self.matches: dict[Match, int] = {}
         self.tool_uses: dict[ToolUse, int] = {}
 
-    def text(self, text: str, scope: str, location: str) -> str:
-        """The text with everything redacted that must be; blocks are noted, not raised (see `verdict`)."""
-        hits = self.rules.engines[scope].scan(text)
-        return self.apply(text, hits, scope, location) if hits else text
+    def scan(self, fields: Fields) -> None:
+        """Scan what was collected and redact in place what must be; blocks are noted, not raised (see `verdict`)."""
+        engine, scope = self.rules.engines[fields.scope], fields.scope
+        for index, text in enumerate(fields.texts):
+            hits = engine.scan(text)
+            if not hits:
+                continue
+            location = fields.locations[index]
+            if fields.rewritable(index):
+                clean = self.apply(text, hits, scope, location)
+                if clean is not text:
+                    fields.rewrite(index, clean)
+            else:
+                for hit in hits:
+                    action = self.rules.action(hit.pattern, scope)
+                    self.note(hit.pattern, "block" if action == "redact" else action, scope, location)
+
+    def tree(self, value: Any, scope: str, location: str) -> Any:
+        """Scan one value by itself, all that is in it; returns it redacted."""
+        box, fields = [value], Fields(scope)
+        fields.tree(box, 0, location)
+        self.scan(fields)
+        return box[0]
 
     def apply(self, text: str, hits: Sequence[Hit], scope: str, location: str) -> str:
         """Note `hits` and cut out those to be redacted; overlapping ones become one gap, named after the first."""
@@ -105,40 +118,6 @@ class Inspection:
         """Count one hit."""
         key = Match(pattern, action, scope, location)
         self.matches[key] = self.matches.get(key, 0) + 1
-
-    def fixed(self, text: str, scope: str, location: str) -> None:
-        """Scan text that cannot be rewritten in place (a key, a number, an id): what would be redacted is blocked."""
-        for hit in self.rules.engines[scope].scan(text):
-            action = self.rules.action(hit.pattern, scope)
-            self.note(hit.pattern, "block" if action == "redact" else action, scope, location)
-
-    def walk(self, value: Any, scope: str, location: str) -> Any:
-        """Scan all strings, keys and large numbers in `value`; returns it redacted. The parser bounds its depth."""
-        if isinstance(value, str):
-            return self.text(value, scope, location)
-        if isinstance(value, list):
-            return [self.walk(v, scope, location) for v in value]
-        if isinstance(value, dict):
-            for key in value:
-                self.fixed(key, scope, location)
-            return {k: self.walk(v, scope, location) for k, v in value.items()}
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= SCAN_NUMBERS_FROM:
-            self.fixed(str(int(value)), scope, location)
-        return value
-
-    def json_text(self, text: str, scope: str, location: str) -> str:
-        """Arguments that are JSON inside a string: looked into, so that JSON escapes hide nothing.
-
-        Text that is not JSON is scanned as it is; the receiver has to make sense of it too.
-        """
-        try:
-            value = parse(text.encode("utf-8", "strict"), MAX_DEPTH)
-        except (Refusal, UnicodeEncodeError):
-            return self.text(text, scope, location)
-        if not isinstance(value, dict | list):
-            return self.text(text, scope, location)
-        clean = self.walk(value, scope, location)
-        return orjson.dumps(clean).decode() if clean != value else text
 
     def tool(self, name: str, scope: str, location: str) -> None:
         """Hold the name of a tool that is forced, or whose result is shown, against the agent's allowlist."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gateway.addresses import check_address, is_loopback, literal_address
 from gateway.errors import ConfigError
-from gateway.wire import FORMATS
+from gateway.wire import APIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class Limits:
 class Route:
     base_url: str
     """Of the provider, with its version: `https://api.example.com/v1`. Plain http on loopback only."""
-    wire_format: str = "openai_chat"
+    api: str = "openai"
+    """What the provider and its clients speak; see `gateway.wire.APIS`."""
     credential: str | None = None
     """Reference to the provider's key (`env:NAME`, `file:PATH`); unset = none is sent."""
     asset_id: str | None = None
@@ -103,7 +104,7 @@ class GatewaySettings:
     policy: PolicySource
     spool: Spool
     routes: dict[str, Route]
-    """name -> route; `default` answers `/v1/…`, every route `/<name>/v1/…`."""
+    """name -> route; each answers the paths of its API below `/<name>`, the one called `default` also without it."""
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics | None = None
@@ -214,10 +215,8 @@ class _Reader:
             raise self.error(f"`listen.workers` is at most {MAX_WORKERS}", "workers")
 
     def _check_route(self, route: Route) -> None:
-        if route.wire_format not in FORMATS:
-            raise self.error(
-                "`wire_format` must be openai_chat, the one format this version can inspect", "wire_format"
-            )
+        if route.api not in APIS:
+            raise self.error(f"`api` is one of {', '.join(APIS)}, which the gateway can inspect", "api")
         url = urlsplit(route.base_url)
         if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
             raise self.error("`base_url` must be an absolute URL without user, query or fragment", "base_url")

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.engine import Engine
-from gateway.filter import RESPONSE, Inspection
+from gateway.fields import RESPONSE
+from gateway.filter import Inspection
 from gateway.pattern_files import Pattern
 from gateway.reasons import Refusal
 from gateway.validators.wallets import trailing_words

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from gateway.addresses import is_loopback
 from gateway.reasons import Refusal
 from gateway.resolver import GuardedResolver
 from gateway.secrets import resolve_secret
 from gateway.settings import Limits, Route
+from gateway.wire import APIS
+from gateway.wire.format import JSON_TYPE
 
 
 class Upstream:
@@ -23,8 +26,8 @@ class Upstream:
         self.domain = urlsplit(route.base_url).hostname or ""
         self._limits, self._allow_private = limits, route.allow_private
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "aispm-gateway"}
-        if route.credential is not None:
-            self._headers["Authorization"] = f"Bearer {resolve_secret(route.credential)}"
+        self._authorize = APIS[route.api].authorize
+        self._credential = None if route.credential is None else resolve_secret(route.credential)
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -49,23 +52,28 @@ class Upstream:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, body: bytes | None, accept: str
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The reply's status and headers; its body is read inside the context, where its failures are translated too.
+
+        `path` is below the route's `base_url` and sent as it is; `headers` come on top of the gateway's own.
 
         A connection that the provider closed while idle is tried once more: no byte of a reply had come.
         """
         if self._session is None:
             raise RuntimeError("start() comes first")
-        headers = {**self._headers, "Accept": accept}
+        address = self._base + path
+        sent = {**headers, **self._headers}
         if body is not None:
-            headers["Content-Type"] = "application/json"
-        url = self._base + path
+            sent["Content-Type"] = JSON_TYPE
+        if self._credential is not None:
+            sent.update(self._authorize(self._credential, method, address, body or b""))
+        url = URL(address, encoded=True)
         try:
             try:
-                response = await self._session.request(method, url, data=body, headers=headers, allow_redirects=False)
+                response = await self._session.request(method, url, data=body, headers=sent, allow_redirects=False)
             except aiohttp.ServerDisconnectedError:
-                response = await self._session.request(method, url, data=body, headers=headers, allow_redirects=False)
+                response = await self._session.request(method, url, data=body, headers=sent, allow_redirects=False)
             async with response:
                 if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                     raise Refusal("WIRE.UNSCANNABLE", "upstream", "response")

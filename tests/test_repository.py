@@ -12,7 +12,9 @@ import pytest
 
 from tasks.settings import CONTENT_ROOT as ROOT
 
-GATEWAY_PACKAGES = {"aiohttp", "uvloop", "orjson", "nacl", "httpx", "yaml", "hyperscan", "numpy", "jsonschema_rs"}
+GATEWAY_PACKAGES = {"aiohttp", "uvloop", "orjson", "nacl", "httpx", "yaml", "hyperscan", "numpy", "jsonschema_rs"} | {
+    "yarl",  # aiohttp's own URLs
+}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "lib", "core", "misc"}
 
 

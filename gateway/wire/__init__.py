@@ -1,6 +1,13 @@
-"""The wire formats that the gateway can inspect, one module each."""
+"""The APIs that a route may speak, and the wire formats that the gateway can inspect, one module each."""
 
 from __future__ import annotations
 
-FORMATS = ("openai_chat",)
-"""What a route's `wire_format` may be."""
+from gateway.wire import openai
+from gateway.wire.format import Api
+
+APIS: dict[str, Api] = {
+    "openai": openai.API,
+}
+"""What a route's `api` may be."""
+FORMATS = {e.format.name: e.format for api in APIS.values() for e in api.endpoints if e.format is not None}
+"""Wire formats by the name that events give them."""

@@ -2,62 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
-from gateway.filter import RESPONSE, Inspection
+from gateway.fields import RESPONSE, Fields
+from gateway.filter import Inspection
 from gateway.reasons import Refusal
 from gateway.stream import Channel, HoldBack
-from gateway.wire.openai_chat import MAX_CHOICES, SSE_DONE, call, sse, usage
-from gateway.wire.strict_json import parse
+from gateway.wire.format import Usage, count, malformed, unscannable
+from gateway.wire.openai_chat_tools import CALLS, read_calls
+from gateway.wire.openai_errors import error_body
+from gateway.wire.sse import SseStream, sse
 
+MAX_CHOICES = 16
+"""Of one reply; each streamed choice has text held back for it."""
 MAX_CALLS = 256 << 10
 """Characters of all tool calls of one choice that are held; longer ones end the stream."""
 
 _TEMPLATE = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 _DROPPED = ("logprobs", "obfuscation")
 """`logprobs` repeats the text in pieces that no scan would join; `obfuscation` is padding."""
+_READ = frozenset((*_TEMPLATE, *_DROPPED, "choices"))
+_CHOICE_READ = frozenset(("index", "delta", "finish_reason", *_DROPPED))
+_ORDINARY = frozenset(("assistant", "content", "reasoning_content", "stop", "length", "tool_calls"))
+"""Words of the format itself, which need no scan."""
 
 
-class ChatStream:
-    """One streamed reply. `feed` and `end` raise Refusal; after that nothing more may be sent but its error event."""
+SSE_DONE = b"data: [DONE]\n\n"
+
+
+def chat_usage(body: Any) -> Usage:
+    """The `usage` of a reply or chunk."""
+    reported = body.get("usage") if isinstance(body, dict) else None
+    if not isinstance(reported, dict):
+        return Usage()
+    details = reported.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Usage(count(reported.get("prompt_tokens")), count(reported.get("completion_tokens")), count(cached))
+
+
+class ChatStream(SseStream):
+    """One streamed reply; see `gateway.wire.format.Stream`."""
 
     def __init__(self, inspection: Inspection) -> None:
+        super().__init__()
         self._inspection = inspection
         self._engine = inspection.rules.engines[RESPONSE]
         self._hold = HoldBack(self._engine.patterns)
         self._template: dict[str, Any] | None = None
         self._choices: dict[int, _Choice] = {}
-        self.tokens: tuple[int | None, int | None] = (None, None)
+        self.usage = Usage()
 
     @property
     def complete(self) -> bool:
         """Whether the upstream ended every choice it began."""
-        return bool(self._choices) and all(c.finished for c in self._choices.values())
+        return self.done or (bool(self._choices) and all(c.finished for c in self._choices.values()))
 
-    def feed(self, data: str) -> list[bytes]:
-        """The events to send for one event of the upstream."""
-        chunk = parse(data.encode(), scope=RESPONSE)
-        if not isinstance(chunk, dict):
-            _malformed()
-        if chunk.get("error") is not None:
+    def event(self, value: Any) -> bytes:
+        """The chunk to send for one chunk of the upstream."""
+        if not isinstance(value, dict):
+            raise malformed(RESPONSE)
+        if value.get("error") is not None:
             raise Refusal("SYSTEM.BACKEND", "status", RESPONSE)
-        choices = chunk.get("choices", [])
+        choices = value.get("choices", [])
         if not isinstance(choices, list):
-            _malformed()
+            raise malformed(RESPONSE)
         if self._template is None:
             # Sent with every event as it was first seen, so that later chunks cannot carry text past the filter in it.
-            self._template = self._inspection.walk({k: chunk[k] for k in _TEMPLATE if k in chunk}, RESPONSE, "metadata")
-        extra = {k: v for k, v in chunk.items() if k not in (*_TEMPLATE, *_DROPPED, "choices") and v is not None}
-        if isinstance(chunk.get("usage"), dict):
-            self.tokens = usage(chunk)
+            self._template = self._inspection.tree({k: value[k] for k in _TEMPLATE if k in value}, RESPONSE, "metadata")
+        extra = {k: v for k, v in value.items() if k not in _READ and v is not None}
+        if "usage" in extra:
+            self.usage = chat_usage(value)
         out = [self._choice(c) for c in choices]
         events = [c for c in out if c is not None]
-        if extra or events:
-            extra = self._inspection.walk(extra, RESPONSE, "metadata")
+        if extra:
+            extra = self._inspection.tree(extra, RESPONSE, "metadata")
         self._inspection.verdict(RESPONSE)
-        return [sse({**(self._template or {}), "choices": events, **extra})] if extra or events else []
+        return sse({**(self._template or {}), "choices": events, **extra}) if extra or events else b""
 
-    def end(self) -> list[bytes]:
+    def end(self) -> bytes:
         """What is left when the upstream says it is done, and the terminator."""
         events = []
         for index, choice in self._choices.items():
@@ -66,42 +88,52 @@ class ChatStream:
                 if delta:
                     events.append({"index": index, "delta": delta, "finish_reason": None})
         self._inspection.verdict(RESPONSE)
-        return ([sse({**(self._template or {}), "choices": events})] if events else []) + [SSE_DONE]
+        return (sse({**(self._template or {}), "choices": events}) if events else b"") + SSE_DONE
+
+    def error(self, refusal: Refusal, request_id: str) -> bytes:
+        """An event with the error, and the terminator."""
+        return sse(error_body(refusal, request_id)) + SSE_DONE
 
     def _choice(self, value: Any) -> dict[str, Any] | None:
         if not isinstance(value, dict):
-            _malformed()
+            raise malformed(RESPONSE)
         index, delta = value.get("index", 0), value.get("delta")
         if type(index) is not int or not 0 <= index < MAX_CHOICES or not isinstance(delta, dict | None):
-            _malformed()
+            raise malformed(RESPONSE)
         new = index not in self._choices
         choice = self._choices.setdefault(index, _Choice(self))
         out = choice.feed(delta or {})
         reason = value.get("finish_reason")
         if reason is not None:
             if not isinstance(reason, str):
-                _malformed()
-            self._inspection.fixed(reason, RESPONSE, "metadata")
+                raise malformed(RESPONSE)
+            self.fixed(reason)
             for key, rest in choice.finish().items():
                 out[key] = (out.get(key) or "") + rest if isinstance(rest, str) else rest
-        known = ("index", "delta", "finish_reason", *_DROPPED)
-        other = {k: v for k, v in value.items() if k not in known and v is not None}
+        other = {k: v for k, v in value.items() if k not in _CHOICE_READ and v is not None}
         if not (out or reason or other or new):
             return None
-        other = self._inspection.walk(other, RESPONSE, "metadata")
+        if other:
+            other = self._inspection.tree(other, RESPONSE, "metadata")
         return {"index": index, "delta": out, "finish_reason": reason, **other}
 
     def channel(self) -> Channel:
         """A fresh channel for one text of a choice."""
         return Channel(self._engine, self._hold, self._inspection, "assistant")
 
-    def clean_call(self, value: dict[str, Any]) -> dict[str, Any]:
-        """A completed tool call, checked and filtered."""
-        return call(value, self._inspection, RESPONSE)
+    def clean_calls(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Completed `tool_calls` and `function_call`, checked and filtered."""
+        fields = Fields(RESPONSE)
+        read_calls(message, fields, self._inspection)
+        self._inspection.scan(fields)
+        return message
 
     def fixed(self, text: str) -> None:
         """Scan a field that is passed on as it is."""
-        self._inspection.fixed(text, RESPONSE, "metadata")
+        if text not in _ORDINARY:
+            fields = Fields(RESPONSE)
+            fields.fixed(text, "metadata")
+            self._inspection.scan(fields)
 
 
 class _Choice:
@@ -121,7 +153,7 @@ class _Choice:
                     out[key] = value  # clients see the opening chunk as the upstream meant it
                 continue
             if self.finished:
-                _malformed()
+                raise malformed(RESPONSE)
             if key == "role" and isinstance(value, str):
                 self._stream.fixed(value)
                 out[key] = value
@@ -139,12 +171,12 @@ class _Choice:
                 if text:
                     out[key] = text
             else:
-                raise Refusal("WIRE.UNSCANNABLE", "upstream", RESPONSE)
+                raise unscannable(RESPONSE)
         return out
 
     def _part(self, part: Any) -> None:
         if not isinstance(part, dict) or type(part.get("index", 0)) is not int:
-            _malformed()
+            raise malformed(RESPONSE)
         whole = self._calls.setdefault(part.get("index", 0), {})
         self._merge(whole, {k: v for k, v in part.items() if k != "index"})
 
@@ -157,17 +189,17 @@ class _Choice:
             if isinstance(value, dict):
                 inner = whole.setdefault(key, {})
                 if not isinstance(inner, dict):
-                    _malformed()
+                    raise malformed(RESPONSE)
                 self._merge(inner, value)
             elif not isinstance(value, str):
-                raise Refusal("WIRE.UNSCANNABLE", "upstream", RESPONSE)
+                raise unscannable(RESPONSE)
             elif key in ("id", "type"):
                 whole[key] = whole.get(key) or value
                 self._held += len(value)
             else:
                 known = whole.get(key, "")
                 if not isinstance(known, str):
-                    _malformed()
+                    raise malformed(RESPONSE)
                 whole[key] = known + value
                 self._held += len(value)
         if self._held > MAX_CALLS:
@@ -181,11 +213,9 @@ class _Choice:
             if text:
                 out[key] = text
         if self._calls:
-            out["tool_calls"] = [{"index": i, **self._stream.clean_call(c)} for i, c in sorted(self._calls.items())]
+            out["tool_calls"] = [{"index": i, **c} for i, c in sorted(self._calls.items())]
         if self._legacy is not None:
-            out["function_call"] = self._stream.clean_call({"type": "function", "function": self._legacy})["function"]
+            out["function_call"] = self._legacy
+        if self._calls or self._legacy is not None:
+            self._stream.clean_calls({key: out[key] for key in CALLS if key in out})
         return out
-
-
-def _malformed() -> NoReturn:
-    raise Refusal("WIRE.MALFORMED", "upstream", RESPONSE)

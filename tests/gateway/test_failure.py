@@ -57,7 +57,7 @@ def test_a_failing_filter_answers_500_and_forwards_nothing(inside, simulator, mo
     def broken(*_):
         raise ValueError("text of the client")
 
-    monkeypatch.setattr("gateway.server.inspect_request", broken)
+    monkeypatch.setattr("gateway.filter.Inspection.scan", broken)
 
     async def steps(gateway, wal, post):
         response = await post()

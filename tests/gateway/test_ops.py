@@ -336,7 +336,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(simulator, monkeypatch, al
         upstream = Upstream(route, Limits())
         await upstream.start()
         try:
-            async with upstream.request("GET", "/models", None, "application/json") as reply:
+            async with upstream.request("GET", "/models", None, {"Accept": "application/json"}) as reply:
                 return reply.status
         except Refusal as refusal:
             return refusal.code, refusal.detail

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.engine import Engine
-from gateway.filter import RESPONSE, Inspection, RuleSet
+from gateway.fields import RESPONSE, Fields
+from gateway.filter import Inspection, RuleSet
 from gateway.pattern_files import load_patterns
 from gateway.policy.bundle import (
     CATEGORIES,
@@ -23,8 +24,8 @@ from gateway.policy.bundle import (
 )
 from gateway.reasons import Refusal
 from gateway.stream import MAX_EVENT, Channel, HoldBack, SseParser
-from gateway.wire.openai_chat import SSE_DONE, inspect_response
-from gateway.wire.openai_chat_stream import MAX_CALLS, ChatStream
+from gateway.wire.openai_chat import OpenAIChat
+from gateway.wire.openai_chat_stream import MAX_CALLS, SSE_DONE, ChatStream
 
 ALL = load_patterns()
 
@@ -61,7 +62,7 @@ def streamed(pieces, rules=REDACT):
 
 def whole(text, rules=REDACT):
     inspection = Inspection(rules, "a")
-    return inspection.text(text, RESPONSE, "assistant"), inspection
+    return inspection.tree(text, RESPONSE, "assistant"), inspection
 
 
 EXAMPLES = [(p, text) for p in ALL for text in p.match]
@@ -210,12 +211,18 @@ def piece(delta=None, finish=None, index=0, **more):
     )
 
 
+def feed(stream, data):
+    """One event of the upstream."""
+    return list(stream.feed(f"data: {data}\n\n".encode()))
+
+
 def run_chat(pieces, rules=REDACT):
     inspection = Inspection(rules, "a")
     stream = ChatStream(inspection)
-    events = [e for p in pieces for e in stream.feed(p)] + stream.end()
-    assert events[-1] == SSE_DONE
-    return [json.loads(e.removeprefix(b"data: ")) for e in events[:-1]], inspection, stream
+    sent = b"".join([e for p in pieces for e in feed(stream, p)] + [stream.end()])
+    assert sent.endswith(SSE_DONE)
+    events = sent.removesuffix(SSE_DONE).split(b"\n\n")[:-1]
+    return [json.loads(e.removeprefix(b"data: ")) for e in events], inspection, stream
 
 
 def call_part(text, n=0, **function):
@@ -251,10 +258,10 @@ def test_an_unlisted_tool_ends_the_stream_before_any_of_it_is_sent(name):
     inspection = Inspection(REDACT, "a")
     stream = ChatStream(inspection)
     half = len(name) // 2
-    assert b"tool_calls" not in b"".join(stream.feed(piece(call_part("{}", name=name[:half]))))
-    assert b"tool_calls" not in b"".join(stream.feed(piece(call_part("", name=name[half:]))))
+    assert b"tool_calls" not in b"".join(feed(stream, piece(call_part("{}", name=name[:half]))))
+    assert b"tool_calls" not in b"".join(feed(stream, piece(call_part("", name=name[half:]))))
     with pytest.raises(Refusal, match=r"POLICY\.TOOL_DENIED"):
-        stream.feed(piece({}, "tool_calls"))
+        feed(stream, piece({}, "tool_calls"))
     assert inspection.tool_uses
     assert all(use.tool_id.startswith("h:") for use in inspection.tool_uses)
 
@@ -296,7 +303,7 @@ def test_usage_and_extra_fields_pass_scanned_and_logprobs_do_not():
             json.dumps({"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [{"token": "4111"}]}}]}),
         ]
     )
-    assert stream.tokens == (1, 2)
+    assert stream.usage[:2] == (1, 2)
     assert events[0]["citations"] == [{"id": "card [REDACTED:payment_card]"}]
     assert "logprobs" not in json.dumps(events)
 
@@ -335,5 +342,7 @@ def test_a_private_key_that_cannot_be_cut_out_is_blocked_though_the_policy_says_
     with pytest.raises(Refusal, match="PRIVATE_KEY"):
         run_chat([piece({"content": c}) for c in text])
     inspection = Inspection(REDACT, "a")
-    inspect_response({"choices": [{"message": {"role": "assistant", "content": text}}]}, inspection)
+    fields = Fields(RESPONSE)
+    OpenAIChat().read_response({"choices": [{"message": {"role": "assistant", "content": text}}]}, fields, inspection)
+    inspection.scan(fields)
     assert inspection.decision == "block"

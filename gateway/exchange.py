@@ -1,0 +1,225 @@
+"""One request's life: what all kinds share, from its first line to the record that is written before its last byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+
+from gateway.auth import authenticate
+from gateway.events import METHODS, Exchange
+from gateway.filter import Inspection, RuleSet
+from gateway.log import EventLog
+from gateway.reasons import Refusal
+from gateway.routing import Place
+from gateway.settings import GatewaySettings, Route
+from gateway.upstream import Upstream
+from gateway.wire.format import JSON_TYPE, Endpoint
+
+log = logging.getLogger("gateway")
+
+T = TypeVar("T")
+OFF_LOOP_BYTES = 128 << 10
+"""Bodies larger than this are filtered on a thread, so that other streams go on meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all requests of one worker share."""
+
+    settings: GatewaySettings
+    log: EventLog
+    upstreams: Mapping[str, Upstream]
+    now: Callable[[], datetime]
+    """The wall clock, timezone-aware."""
+
+
+class ExchangeHandler(ABC):
+    """One request on its way through. Subclasses say in `answer` what happens to one that may enter.
+
+    Every way out ends in `finish`, once: that is where the exchange is recorded.
+    """
+
+    def __init__(self, services: Services, request: web.BaseRequest, place: Place, rules: RuleSet) -> None:
+        self.services, self.request, self.place, self.rules = services, request, place, rules
+        self.started = time.perf_counter()
+        self.response: web.StreamResponse | None = None
+        """The client's stream, once its first byte is sent."""
+        policy = rules.policy
+        self.exchange = Exchange(
+            request_id=uuid.uuid4().hex,
+            request_method=request.method if request.method in METHODS else "*",
+            path_hash=policy.keyed_hash("path", request.raw_path),
+            policy_version=policy.version,
+            policy_hash=policy.sha256,
+            resp_bytes=0,
+        )
+        self.headers = {"X-Request-Id": self.exchange.request_id}
+        self._inspection: Inspection | None = None
+        self._recorded = False
+
+    async def run(self) -> web.StreamResponse:
+        """The answer. Raises Refusal."""
+        route, endpoint = self._enter()
+        return await self.answer(route, endpoint)
+
+    @abstractmethod
+    async def answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
+        """What is done for a known agent at a known endpoint. Raises Refusal."""
+
+    @property
+    def inspection(self) -> Inspection:
+        """What was found so far; exists once the agent is known."""
+        if self._inspection is None:
+            raise RuntimeError("authentication comes first")
+        return self._inspection
+
+    def _enter(self) -> tuple[Route, Endpoint]:
+        """Route, method, policy in force, agent: in this order. Raises Refusal."""
+        exchange, place, endpoint = self.exchange, self.place, self.place.endpoint
+        if endpoint is None or place.route is None:
+            raise Refusal("POLICY.ROUTE")
+        route = self.services.settings.routes[place.route]
+        exchange.route, exchange.provider, exchange.application_id = place.route, route.provider, route.application_id
+        exchange.wire_format = None if endpoint.format is None else endpoint.format.name
+        exchange.upstream_domain, exchange.asset_id = self.services.upstreams[place.route].domain, route.asset_id
+        if self.request.method != endpoint.method:
+            raise Refusal("POLICY.ROUTE", "method")
+        if self.rules.policy.expired(self.services.now()):
+            raise Refusal("POLICY.SIGNATURE", "expired")
+        headers = self.request.headers
+        shown = [(name, value) for name in place.api.key_headers for value in headers.getall(name, ())]
+        agent = authenticate(shown, self.rules.policy)
+        exchange.agent_id, exchange.asset_id = agent.id, agent.asset_id or route.asset_id
+        self._inspection = Inspection(self.rules, agent.id, route.asset_id)
+        return route, endpoint
+
+    async def read_json_bytes(self) -> bytes:
+        """The client's body, not parsed yet. Raises Refusal unless it is plain JSON of a bearable size."""
+        request, limits = self.request, self.services.settings.limits
+        if request.headers.getall("Content-Encoding", ()):
+            raise Refusal("WIRE.MALFORMED", "content_encoding")
+        kinds = request.headers.getall("Content-Type", ())
+        kind, _, parameters = kinds[0].partition(";") if len(kinds) == 1 else ("", "", "")
+        if kind.strip().lower() != JSON_TYPE or parameters.strip().lower() not in ("", "charset=utf-8"):
+            raise Refusal("WIRE.MALFORMED", "content_type")
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        pieces, size = [], 0
+        try:
+            async with asyncio.timeout(limits.client_body_s):
+                async for piece in request.content.iter_any():
+                    size += len(piece)
+                    if size > limits.body_bytes:
+                        raise Refusal("WIRE.LIMIT", "body")
+                    pieces.append(piece)
+        except TimeoutError:
+            raise Refusal("WIRE.LIMIT", "slow") from None
+        self.exchange.req_bytes = size
+        return b"".join(pieces)
+
+    async def timed(self, work: Callable[[], T], size: int) -> T:
+        """The result of `work`, which filters `size` bytes."""
+        began = time.perf_counter()
+        try:
+            return await asyncio.to_thread(work) if size > OFF_LOOP_BYTES else work()
+        finally:
+            self.exchange.filter_us += microseconds(began)
+
+    async def record_open(self) -> None:
+        """Say that a request goes out, so that one without an answer is known after a crash. Raises Refusal."""
+        self._record([{**self.exchange.row("open"), "decision": None}])
+        await self._durable()
+
+    async def finish(self, status: int, *, refused: bool = False) -> None:
+        """Write the exchange and what was found in it, once; the answer's last byte comes after. Raises Refusal."""
+        if not self._recorded:
+            exchange, inspection = self.exchange, self._inspection
+            exchange.http_status = status
+            exchange.latency_us = microseconds(self.started)
+            rows: list[dict[str, Any]] = []
+            if inspection is not None:
+                if not refused:
+                    exchange.decision = inspection.decision
+                    exchange.reason_code, exchange.scope = inspection.reason()
+                rows = inspection.rows(exchange.part)
+            self._record([*rows, exchange.row("exchange")])
+            self._recorded = True
+        await self._durable()
+
+    async def refuse(self, refusal: Refusal) -> web.StreamResponse:
+        """The error the client gets: a body, or the last event of a stream that already runs."""
+        exchange, request_id = self.exchange, self.exchange.request_id
+        if self.response is not None:
+            status, raw = 200, self.stream_error(refusal)
+        else:
+            status, raw = refusal.status, orjson.dumps(self.place.api.error_body(refusal, request_id))
+        exchange.resp_bytes = (exchange.resp_bytes or 0) + len(raw)
+        exchange.decision, exchange.reason_code, exchange.reason_detail = "block", refusal.code, refusal.detail
+        exchange.scope = refusal.scope
+        try:
+            await self.finish(499 if refusal.detail == "client_closed" else status, refused=True)
+        except Refusal as broken:  # the log itself refuses; the client learns that and nothing else
+            status, raw = broken.status, orjson.dumps(self.place.api.error_body(broken, request_id))
+            if self.response is not None:
+                raw = self.stream_error(broken)
+        if self.response is None:
+            return self.whole(status, raw)
+        with contextlib.suppress(Refusal):  # the client left; there is nobody to tell
+            await self.send(raw, end=True)
+        return self.response
+
+    @abstractmethod
+    def stream_error(self, refusal: Refusal) -> bytes:
+        """How an error is told in the stream that runs."""
+
+    def whole(self, status: int, body: bytes) -> web.Response:
+        """An answer in one piece."""
+        return web.Response(status=status, body=body, headers={"Content-Type": JSON_TYPE, **self.headers})
+
+    async def send(self, raw: bytes, media_type: str = "", *, end: bool = False) -> web.StreamResponse:
+        """Write to the client's stream, which its first bytes open as `media_type`. Raises Refusal."""
+        try:
+            if self.response is None:
+                headers = {"Content-Type": media_type, "Cache-Control": "no-store", **self.headers}
+                self.response = web.StreamResponse(status=200, headers=headers)
+                await self.response.prepare(self.request)
+                self.exchange.ttft_us = microseconds(self.started)
+            if not end:
+                self.exchange.resp_bytes = (self.exchange.resp_bytes or 0) + len(raw)
+            await self.response.write(raw)
+            if end:
+                await self.response.write_eof()
+        except ConnectionError:  # named here, so that nobody takes it for a failure of the upstream
+            raise Refusal("SYSTEM.BACKEND", "client_closed", "response") from None
+        return self.response
+
+    async def _durable(self) -> None:
+        """Wait for what was recorded as long as the settings ask for."""
+        try:
+            await self.services.log.durable()
+        except OSError as e:
+            log.error("the event log does not reach the disk: %s", e.strerror)
+            raise Refusal("SYSTEM.BACKEND", "log") from None
+
+    def _record(self, rows: list[dict[str, Any]]) -> None:
+        try:
+            self.services.log.append(rows)
+        except OSError as e:
+            log.error("the event log cannot be written: %s", e.strerror)
+            raise Refusal("SYSTEM.BACKEND", "log") from None
+
+
+def microseconds(since: float) -> int:
+    """Since a moment of `time.perf_counter`."""
+    return int((time.perf_counter() - since) * 1_000_000)

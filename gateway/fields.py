@@ -1,0 +1,111 @@
+"""The texts of one body, in reading order: collected first, scanned together, then rewritten where they stand. No I/O.
+
+A wire format says where texts lie and knows nothing of what is looked for; `Inspection.scan` says what becomes of each
+text. The parsed body belongs to the gateway, so it is changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+import orjson
+
+from gateway.reasons import Refusal
+from gateway.strict_json import MAX_DEPTH, parse
+
+REQUEST, RESPONSE = "request", "response"
+SCAN_NUMBERS_FROM = 10_000_000_000
+"""Numbers this large may be a card or identity number; smaller ones cannot be."""
+
+_WORDS = frozenset({
+    "role", "content", "type", "text", "model", "messages", "message", "name", "description", "parameters", "id",
+    "properties", "required", "arguments", "function", "tools", "tool_calls", "tool_choice", "stream", "index",
+    "temperature", "max_tokens", "object", "created", "choices", "usage", "finish_reason", "input", "output", "items",
+    "parts", "instructions", "contents", "system", "annotations", "status", "refusal",
+})  # fmt: skip
+"""Keys that all formats are made of. They stand in every body many times and can hide nothing."""
+
+
+class Fields:
+    """What was collected from one body. `scope` is `REQUEST` or `RESPONSE`.
+
+    Every text has an index. Locations are `system user assistant tool_def tool_args tool_result metadata`.
+    """
+
+    __slots__ = ("_embedded", "_holders", "_keys", "locations", "scope", "texts")
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        self.texts: list[str] = []
+        self.locations: list[str] = []
+        self._holders: list[Any] = []  # what holds the text, None for one that cannot be rewritten
+        self._keys: list[Any] = []
+        # JSON inside strings: (first index, index after the last, holder, key, parsed value)
+        self._embedded: list[tuple[int, int, Any, Any, Any]] = []
+
+    def text(self, holder: Any, key: Any, location: str) -> None:
+        """The string at `holder[key]`."""
+        self.texts.append(holder[key])
+        self.locations.append(location)
+        self._holders.append(holder)
+        self._keys.append(key)
+
+    def fixed(self, text: str, location: str) -> None:
+        """Text that cannot be rewritten (a key, a number, an id): what would be redacted is blocked."""
+        self.texts.append(text)
+        self.locations.append(location)
+        self._holders.append(None)
+        self._keys.append(None)
+
+    def tree(self, holder: Any, key: Any, location: str) -> None:
+        """All strings, keys and large numbers at `holder[key]`, however deep; the parser bounds the depth."""
+        value = holder[key]
+        if isinstance(value, str):
+            self.text(holder, key, location)
+        elif isinstance(value, dict):
+            self.members(value, location)
+        elif isinstance(value, list):
+            for index in range(len(value)):
+                self.tree(value, index, location)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= SCAN_NUMBERS_FROM:
+            self.fixed(str(int(value)), location)
+
+    def members(self, value: dict[str, Any], location: str, besides: Container[str] = ()) -> None:
+        """`tree` of all members and their names, but those named in `besides`, which the caller reads itself."""
+        for name in value:
+            if name not in besides:
+                if name not in _WORDS:
+                    self.fixed(name, location)
+                self.tree(value, name, location)
+
+    def json_text(self, holder: Any, key: Any, location: str) -> Any:
+        """JSON inside the string at `holder[key]`, looked into so that JSON escapes hide nothing; returns what it says.
+
+        The string is written anew, so that the receiver reads what was inspected also where keys are repeated. Text
+        that is not JSON is taken as it is; the receiver has to make sense of it too.
+        """
+        text = holder[key]
+        try:
+            value = parse(text.encode("utf-8", "strict"), MAX_DEPTH)
+        except (Refusal, UnicodeEncodeError):
+            value = None
+        if not isinstance(value, dict | list):
+            self.text(holder, key, location)
+            return text
+        holder[key] = orjson.dumps(value).decode()
+        first = len(self.texts)
+        self.tree([value], 0, location)
+        self._embedded.append((first, len(self.texts), holder, key, value))
+        return value
+
+    def rewritable(self, index: int) -> bool:
+        """Whether `rewrite` may be called for this text."""
+        return self._holders[index] is not None
+
+    def rewrite(self, index: int, text: str) -> None:
+        """Put `text` where the text of this index stands."""
+        self._holders[index][self._keys[index]] = text
+        for first, end, holder, key, value in self._embedded:
+            if first <= index < end:
+                holder[key] = orjson.dumps(value).decode()

@@ -1,0 +1,161 @@
+"""A request to a model: inspected, sent upstream, and its reply inspected, whole or as a stream."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+from aiohttp import ClientResponse, web
+
+from gateway.exchange import ExchangeHandler, microseconds
+from gateway.fields import REQUEST, RESPONSE, Fields
+from gateway.reasons import Refusal
+from gateway.settings import Route
+from gateway.strict_json import parse
+from gateway.upstream import check_status
+from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage
+
+MAX_HEADER = 512
+"""Characters of a header that is passed on; the longest real one lists beta features."""
+
+
+class ModelCall(ExchangeHandler):
+    """One call of a model, or of what else a provider answers in the same shape."""
+
+    _stream: Stream | None = None
+    _sent = 0.0
+
+    async def answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
+        """See `ExchangeHandler`."""
+        upstream = self.services.upstreams[self.exchange.route or ""]
+        reader, streamed = endpoint.format, False
+        raw: bytes | None = None
+        headers = self._client_headers()
+        if reader is not None:
+            body = await self._inspected(await self.read_json_bytes(), reader, route)
+            streamed = reader.streamed(body) if endpoint.streamed is None else endpoint.streamed
+            raw = orjson.dumps(body)
+        headers["Accept"] = reader.stream_type if reader is not None and streamed else JSON_TYPE
+        await self.record_open()
+        self._sent = time.perf_counter()
+        async with upstream.request(endpoint.method, self.place.upstream_path, raw, headers) as reply:
+            self.exchange.upstream_status = reply.status
+            if reader is not None and streamed and reply.status == 200:
+                kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+                if kind == reader.stream_type:
+                    return await self._streamed(reply, reader)
+            return await self._whole(reply, await upstream.read(reply), reader)
+
+    def _client_headers(self) -> dict[str, str]:
+        """The client's headers that may pass, scanned. Raises Refusal."""
+        passed: dict[str, str] = {}
+        fields = Fields(REQUEST)
+        for name in self.place.api.client_headers:
+            values = self.request.headers.getall(name, ())
+            if not values:
+                continue
+            value = ", ".join(values)
+            if len(value) > MAX_HEADER or not value.isascii() or not value.isprintable():
+                raise Refusal("WIRE.MALFORMED", "shape")
+            fields.fixed(value, "metadata")
+            passed[name] = value
+        if passed:
+            self.inspection.scan(fields)
+            self.inspection.verdict(REQUEST)
+        return passed
+
+    async def _inspected(self, raw: bytes, reader: Format, route: Route) -> Any:
+        """The client's body, inspected and rewritten. Raises Refusal."""
+        inspection, exchange = self.inspection, self.exchange
+
+        def work() -> Any:
+            body = parse(raw, self.services.settings.limits.depth)
+            model = self.place.model or (body.get("model") if isinstance(body, dict) else None)
+            if isinstance(model, str):
+                known = model in route.known_models
+                exchange.model = model if known else self.rules.policy.keyed_hash("model", model)
+                said = self.place.endpoint.streamed if self.place.endpoint is not None else None
+                exchange.stream = reader.streamed(body) if said is None else said
+            fields = Fields(REQUEST)
+            if self.place.model is not None:
+                fields.fixed(self.place.model, "metadata")
+            reader.read_request(body, fields, inspection)
+            inspection.scan(fields)
+            return body
+
+        body = await self.timed(work, len(raw))
+        inspection.verdict(REQUEST)
+        return body
+
+    async def _whole(self, reply: ClientResponse, raw: bytes, reader: Format | None) -> web.Response:
+        """A reply that was read to its end before anything is sent. Raises Refusal."""
+        inspection, exchange = self.inspection, self.exchange
+        check_status(reply.status)
+        exchange.upstream_us = microseconds(self._sent)
+
+        def work() -> Any:
+            body = parse(raw, scope=RESPONSE)
+            fields = Fields(RESPONSE)
+            if reader is not None and reply.status == 200:
+                self._count(reader.usage(body))
+                reader.read_response(body, fields, inspection)
+            elif isinstance(body, dict):
+                fields.members(body, "metadata")
+            else:
+                raise Refusal("WIRE.MALFORMED", "upstream", RESPONSE)
+            inspection.scan(fields)
+            return body
+
+        clean = orjson.dumps(await self.timed(work, len(raw)))
+        inspection.verdict(RESPONSE)
+        exchange.resp_bytes = len(clean)
+        if (retry := reply.headers.get("Retry-After", "")).isdecimal():
+            self.headers["Retry-After"] = retry
+        await self.finish(reply.status)
+        return self.whole(reply.status, clean)
+
+    async def _streamed(self, reply: ClientResponse, reader: Format) -> web.StreamResponse:
+        """A reply that is sent on as it comes, as far as it is known to be clean. Raises Refusal."""
+        exchange = self.exchange
+        stream = self._stream = reader.stream(self.inspection)
+        try:
+            async for raw in reply.content.iter_any():
+                pieces, refusal = self._fed(stream, raw)
+                if pieces:
+                    await self.send(b"".join(pieces), reader.stream_type)
+                if refusal is not None:
+                    raise refusal
+                if stream.done:
+                    break
+        finally:
+            self._count(stream.usage)
+        exchange.upstream_us = microseconds(self._sent)
+        if not stream.complete:
+            raise Refusal("SYSTEM.BACKEND", "cut_off", RESPONSE)
+        last = stream.end()
+        exchange.resp_bytes = (exchange.resp_bytes or 0) + len(last)
+        await self.finish(200)
+        return await self.send(last, reader.stream_type, end=True)
+
+    def _fed(self, stream: Stream, raw: bytes) -> tuple[list[bytes], Refusal | None]:
+        """What may go out now, and what then ends the stream: text that was clean goes out first."""
+        began, pieces = time.perf_counter(), []
+        try:
+            for piece in stream.feed(raw):
+                pieces.append(piece)
+        except Refusal as refusal:
+            return pieces, refusal
+        finally:
+            self.exchange.filter_us += microseconds(began)
+        return pieces, None
+
+    def _count(self, usage: Usage) -> None:
+        exchange = self.exchange
+        exchange.tokens_in, exchange.tokens_out, exchange.tokens_cached = usage
+
+    def stream_error(self, refusal: Refusal) -> bytes:
+        """See `ExchangeHandler`."""
+        if self._stream is None:
+            raise RuntimeError("a stream runs only after it was opened")
+        return self._stream.error(refusal, self.exchange.request_id)

@@ -1,0 +1,17 @@
+"""The OpenAI API, which many providers speak: its paths, and how its clients show their key. No I/O."""
+
+from __future__ import annotations
+
+from gateway.wire.format import Api, Endpoint, bearer
+from gateway.wire.openai_chat import OpenAIChat
+from gateway.wire.openai_errors import error_body
+
+API = Api(
+    endpoints=(
+        Endpoint("/v1/chat/completions", "/chat/completions", OpenAIChat()),
+        Endpoint("/v1/models", "/models", None),
+    ),
+    key_headers=("Authorization",),
+    authorize=bearer,
+    error_body=error_body,
+)
