@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.policy.actions import ACTIONS, CATEGORIES, Actions
+from gateway.policy.budgets import Budget, Prices, check_sections, read_budgets, read_prices, read_rates
 from gateway.policy.reading import (
     IDENTIFIER,
     check_keys,
@@ -80,6 +81,9 @@ SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {
     "tool_chains": read_tool_chains,
     "tool_loops": read_tool_loops,
     "mcp_server_requests": read_server_requests,
+    "budgets": read_budgets,
+    "rates": read_rates,
+    "prices": read_prices,
 }
 """Optional parts of a bundle: name -> reader, which gets the JSON value and the agents' ids, raises PolicyError
 by the helpers of `reading.py`, and returns what becomes the field of that name of `Policy`. One module each."""
@@ -124,6 +128,10 @@ class Policy:
     tool_loops: ToolLoops | None = None
     mcp_server_requests: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """agent id -> methods that MCP servers may ask of it; none for an agent not listed."""
+    budgets: tuple[Budget, ...] = ()
+    rates: Mapping[str, int] = field(default_factory=dict)
+    """agent id -> requests per minute; `*` = every other agent, each its own."""
+    prices: Prices | None = None
 
     def actions(self, pattern_id: str, category: str, fallback: Actions) -> Actions:
         """The rule for the pattern, else the default of its category, else what the pattern itself proposes."""
@@ -259,7 +267,7 @@ def parse_bundle(raw: bytes, signer: str = "unsigned") -> Policy:
     rules = {
         read_text(k, _PATTERN_ID, "rules"): _actions(v, "rules") for k, v in read_object(data["rules"], "rules").items()
     }
-    return Policy(
+    policy = Policy(
         tenant=read_text(data["tenant"], IDENTIFIER, "tenant"),
         audience=tuple(read_text(a, IDENTIFIER, "audience") for a in read_list(data["audience"], "audience")),
         epoch=read_integer(data["epoch"], "epoch", 1),
@@ -276,6 +284,8 @@ def parse_bundle(raw: bytes, signer: str = "unsigned") -> Policy:
         key_id=signer,
         **{name: read(data[name], agent_ids) for name, read in SECTIONS.items() if name in data},
     )
+    check_sections(policy.budgets, policy.prices)
+    return policy
 
 
 def _agent(value: Any) -> Agent:
