@@ -53,7 +53,8 @@ class RuleSet:
 
     @staticmethod
     def build(policy: Policy, patterns: Sequence[Pattern]) -> RuleSet:
-        """Patterns that the policy allows in a scope are not looked for there."""
+        """The built-in `patterns` and the policy's own; those that it allows in a scope are not looked for there."""
+        patterns = (*patterns, *policy.custom_patterns)
         actions = {p.id: policy.actions(p.id, p.category, p.action) for p in patterns}
         engines = {
             scope: Engine(p for p in patterns if getattr(actions[p.id], scope) != "allow")

@@ -19,7 +19,7 @@ from gateway.validators import VALIDATORS
 
 PATTERNS = Path(__file__).with_name("patterns")
 SEVERITIES = ("critical", "high", "medium", "low", "info")
-HOLDS = ("token", "digits", "upper", "line", "block", "words")
+HOLDS = ("token", "digits", "upper", "line", "block", "words", "any")
 """How a hit that is still incomplete can be told at the end of a stream so far; see `gateway.stream`."""
 
 _FIELDS = {"id", "title", "category", "severity", "reason", "action", "anchor", "verify", "hold", "match", "no_match"}

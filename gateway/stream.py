@@ -28,6 +28,7 @@ _CLASSES = {
     "token": ("".join(map(chr, range(0x21, 0x7F))), ""),
     "digits": ("0123456789 ().+-", " ).-"),
     "upper": ("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ", " 0123456789"),
+    "any": ("", ""),  # of unknown make: its whole length is held
 }
 
 
@@ -96,7 +97,7 @@ class HoldBack:
         for name, reach in self._reach.items():
             inside, not_first = _CLASSES[name]
             window = text[max(start, end - reach) :]
-            run = window[len(window.rstrip(inside)) :]
+            run = window[len(window.rstrip(inside)) :] if inside else window
             live = min(live, end - len(run.lstrip(not_first)))
         if self._words:
             live = min(live, max(start, end - trailing_words(text)))

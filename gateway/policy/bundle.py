@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from gateway.pattern_files import Pattern
 from gateway.policy.actions import ACTIONS, CATEGORIES, Actions
 from gateway.policy.budgets import Budget, Prices, check_sections, read_budgets, read_prices, read_rates
+from gateway.policy.custom_patterns import read_custom_patterns
 from gateway.policy.reading import (
     IDENTIFIER,
     check_keys,
@@ -78,6 +80,7 @@ _REQUIRED = {
     "agents",
 }
 SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {
+    "custom_patterns": read_custom_patterns,
     "tool_chains": read_tool_chains,
     "tool_loops": read_tool_loops,
     "mcp_server_requests": read_server_requests,
@@ -124,6 +127,7 @@ class Policy:
     sha256: str
     """Of the raw bundle."""
     key_id: str
+    custom_patterns: tuple[Pattern, ...] = ()
     tool_chains: tuple[ToolChain, ...] = ()
     tool_loops: ToolLoops | None = None
     mcp_server_requests: Mapping[str, frozenset[str]] = field(default_factory=dict)

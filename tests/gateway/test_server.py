@@ -529,12 +529,25 @@ def test_every_reason_code_can_be_reached(gateway_factory, simulator, policy):
         response = gateway.post(gateway.chat(pattern.match[0]))
         assert response.status_code == 403, pattern.id
         assert response.json()["error"]["code"] == pattern.reason
-    reached = {r["reason_code"] for r in exchanges(gateway)}
+    policy.publish(
+        custom_patterns=[
+            {
+                "id": "account_number",
+                "expression": r"\bNB-[0-9]{8}\b",
+                "action": {"request": "block", "response": "redact"},
+                "match": ["NB-12345678"],
+                "no_match": ["NB-1234567"],
+            }
+        ]
+    )
+    gateway.rows()
+    assert gateway.post(gateway.chat("of NB-55501234 please")).json()["error"]["code"] == "DLP.CUSTOM.RULE"
+    assert gateway.post(gateway.chat("of NB-5550123 please")).status_code == 200
+    reached = {r["reason_code"] for r in exchanges(gateway)} - {None}
     assert reached == {code for code in reasons() if code.startswith("DLP.")} - UNUSED
 
 
 UNUSED = {
-    "DLP.CUSTOM.RULE",
     *("INJECTION.DIRECT", "INJECTION.INDIRECT", "INJECTION.OBFUSCATED", "INJECTION.TOOL_POISON"),
     *("EGRESS.DOMAIN", "EGRESS.MARKDOWN_IMAGE", "EGRESS.URL_PARAM"),
     *("POLICY.BUDGET_DAY", "POLICY.BUDGET_MONTH", "POLICY.RATE"),
