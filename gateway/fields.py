@@ -58,26 +58,34 @@ class Fields:
         self._holders.append(None)
         self._keys.append(None)
 
-    def tree(self, holder: Any, key: Any, location: str) -> None:
-        """All strings, keys and large numbers at `holder[key]`, however deep; the parser bounds the depth."""
+    def tree(self, holder: Any, key: Any, location: str, sealed: Container[str] = ()) -> None:
+        """All strings, keys and large numbers at `holder[key]`, however deep; the parser bounds the depth.
+
+        `sealed`: names of members whose text is signed or encrypted, which would be worthless once it is rewritten.
+        """
         value = holder[key]
         if isinstance(value, str):
             self.text(holder, key, location)
         elif isinstance(value, dict):
-            self.members(value, location)
+            self.members(value, location, sealed=sealed)
         elif isinstance(value, list):
             for index in range(len(value)):
-                self.tree(value, index, location)
+                self.tree(value, index, location, sealed)
         elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= SCAN_NUMBERS_FROM:
             self.fixed(str(int(value)), location)
 
-    def members(self, value: dict[str, Any], location: str, besides: Container[str] = ()) -> None:
+    def members(
+        self, value: dict[str, Any], location: str, besides: Container[str] = (), sealed: Container[str] = ()
+    ) -> None:
         """`tree` of all members and their names, but those named in `besides`, which the caller reads itself."""
-        for name in value:
+        for name, member in value.items():
             if name not in besides:
                 if name not in _WORDS:
                     self.fixed(name, location)
-                self.tree(value, name, location)
+                if name in sealed and isinstance(member, str):
+                    self.fixed(member, location)
+                else:
+                    self.tree(value, name, location, sealed)
 
     def json_text(self, holder: Any, key: Any, location: str) -> Any:
         """JSON inside the string at `holder[key]`, looked into so that JSON escapes hide nothing; returns what it says.

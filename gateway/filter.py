@@ -91,9 +91,7 @@ class Inspection:
                 if clean is not text:
                     fields.rewrite(index, clean)
             else:
-                for hit in hits:
-                    action = self.rules.action(hit.pattern, scope)
-                    self.note(hit.pattern, "block" if action == "redact" else action, scope, location)
+                self.apply(text, hits, scope, location, fixed=True)
 
     def tree(self, value: Any, scope: str, location: str) -> Any:
         """Scan one value by itself, all that is in it; returns it redacted."""
@@ -102,11 +100,16 @@ class Inspection:
         self.scan(fields)
         return box[0]
 
-    def apply(self, text: str, hits: Sequence[Hit], scope: str, location: str) -> str:
-        """Note `hits` and cut out those to be redacted; overlapping ones become one gap, named after the first."""
+    def apply(self, text: str, hits: Sequence[Hit], scope: str, location: str, *, fixed: bool = False) -> str:
+        """Note `hits` and cut out those to be redacted; overlapping ones become one gap, named after the first.
+
+        `fixed`: the text cannot be rewritten, so what would be redacted is blocked.
+        """
         pieces, done = [], 0
         for hit in hits:
             action = self.rules.action(hit.pattern, scope)
+            if fixed and action == "redact":
+                action = "block"
             self.note(hit.pattern, action, scope, location)
             if action != "redact":
                 continue

@@ -124,8 +124,12 @@ def _partial(text: str, literal: str) -> int:
 class Channel:
     """One text that arrives in pieces: goes in raw, comes out clean and late."""
 
-    def __init__(self, engine: Engine, hold: HoldBack, inspection: Inspection, location: str) -> None:
+    def __init__(
+        self, engine: Engine, hold: HoldBack, inspection: Inspection, location: str, *, sealed: bool = False
+    ) -> None:
+        """`sealed`: the text is signed, so that it passes whole or not at all."""
         self._engine, self._hold, self._inspection, self._location = engine, hold, inspection, location
+        self._sealed = sealed
         self._context = ""
         self._held = ""
 
@@ -151,6 +155,6 @@ class Channel:
                 if hit.match_start < cut < hit.end:
                     cut, moved = hit.match_start, True
         done = [h for h in hits if h.end <= cut]
-        clean = self._inspection.apply(full[:cut], done, RESPONSE, self._location)
+        clean = self._inspection.apply(full[:cut], done, RESPONSE, self._location, fixed=self._sealed)
         self._context, self._held = full[max(0, cut - _CONTEXT) : cut], full[cut:]
         return clean[start:]

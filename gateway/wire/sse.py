@@ -35,6 +35,8 @@ class SseStream(ABC):
             piece = self.event(parse(data.encode(), scope=RESPONSE))
             if piece:
                 yield piece
+            if self.done:
+                return
 
     @abstractmethod
     def event(self, value: Any) -> bytes:

@@ -54,3 +54,13 @@ def test_a_string_that_is_no_json_object_is_one_text():
         fields = Fields(REQUEST)
         assert fields.json_text(call, "input", "tool_args") == text
         assert (call["input"], fields.texts) == (text, [text])
+
+
+def test_sealed_members_are_collected_and_never_rewritten():
+    block = {"thinking": "one", "signature": "two", "more": [{"signature": "three"}, {"signature": ["four"]}]}
+    fields = Fields(REQUEST)
+    fields.members(block, "assistant", sealed=("signature",))
+    found = dict(zip(fields.texts, map(fields.rewritable, range(len(fields.texts))), strict=True))
+    assert {text: found[text] for text in ("one", "two", "three", "four")} == {
+        "one": True, "two": False, "three": False, "four": True,
+    }  # fmt: skip

@@ -163,6 +163,16 @@ def test_any_text_in_any_pieces_equals_the_whole(words, data):
     assert inspection.matches == expected.matches
 
 
+def test_a_sealed_text_passes_whole_or_not_at_all():
+    """Signed reasoning would be refused by the provider once it is rewritten."""
+    for text, action in (("no secret in here", "allow"), ("it is 4111 1111 " + "1111 1111 .", "block")):
+        inspection = Inspection(REDACT, "a")
+        engine = REDACT.engines[RESPONSE]
+        channel = Channel(engine, HoldBack(engine.patterns), inspection, "assistant", sealed=True)
+        assert "".join([*map(channel.feed, text), channel.finish()]) == text
+        assert inspection.decision == action
+
+
 def test_a_long_run_without_spaces_flows_with_a_bounded_hold():
     engine = REDACT.engines[RESPONSE]
     out, _ = streamed(["QUJD" * 64] * 100)
