@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from gateway.wire.format import Api, Endpoint, bearer
 from gateway.wire.openai_chat import OpenAIChat
+from gateway.wire.openai_embeddings import OpenAIEmbeddings
 from gateway.wire.openai_errors import error_body
+from gateway.wire.openai_responses import OpenAIResponses
 
 API = Api(
     endpoints=(
         Endpoint("/v1/chat/completions", "/chat/completions", OpenAIChat()),
+        Endpoint("/v1/responses", "/responses", OpenAIResponses()),
+        Endpoint("/v1/embeddings", "/embeddings", OpenAIEmbeddings()),
         Endpoint("/v1/models", "/models", None),
     ),
     key_headers=("Authorization",),

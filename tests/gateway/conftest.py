@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -55,11 +56,17 @@ def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> s
     return f"data: {json.dumps(body)}\n\n"
 
 
+def named_events(events: list[dict[str, Any]]) -> list[str]:
+    """Server-sent events that repeat their type as their name, one piece each."""
+    return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events]
+
+
 class UpstreamSimulator:
-    """Speaks OpenAI chat on a real socket. `reply` is a dict (JSON), a list of byte/str pieces (SSE), or a callable."""
+    """Speaks OpenAI on a real socket. `reply` is a dict (JSON), a list of byte/str pieces (SSE), or a callable."""
 
     completion = staticmethod(completion)
     chunk = staticmethod(chunk)
+    named_events = staticmethod(named_events)
 
     def __init__(self) -> None:
         self.reply: Any = completion()
@@ -251,6 +258,17 @@ known_models = ["sim-1"]
         headers.update(options.pop("headers", {}))
         path = options.pop("path", "/v1/chat/completions")
         return httpx.request("POST", self.url + path, content=content, headers=headers, timeout=30, **options)
+
+
+@pytest.fixture(scope="session")
+def carriers() -> dict[str, Any]:
+    """What clients send and providers answer, by wire format; see tests/bypass/carriers.py."""
+    spec = importlib.util.spec_from_file_location("carriers", ROOT / "tests" / "bypass" / "carriers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["carriers"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {carrier.name: carrier for carrier in module.CARRIERS}
 
 
 @pytest.fixture

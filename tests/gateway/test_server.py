@@ -282,7 +282,7 @@ DENIED = [
     (415, "WIRE.MALFORMED:content_type", {"headers": {"Content-Type": "text/plain"}}),
     (415, "WIRE.MALFORMED:content_type", {"headers": {"Content-Type": "application/json; charset=utf-16"}}),
     (415, "WIRE.MALFORMED:content_encoding", {"headers": {"Content-Encoding": "gzip"}}),
-    (404, "POLICY.ROUTE", {"path": "/v1/embeddings"}),
+    (404, "POLICY.ROUTE", {"path": "/v1/files"}),
     (404, "POLICY.ROUTE", {"path": "/v1/chat/completions/"}),
     (404, "POLICY.ROUTE", {"path": "//v1/chat/completions"}),
     (404, "POLICY.ROUTE", {"path": "/v1/chat%2fcompletions"}),
