@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.wire import openai
+from gateway.wire import anthropic, openai
 from gateway.wire.format import Api
 
 APIS: dict[str, Api] = {
+    "anthropic": anthropic.API,
     "openai": openai.API,
 }
 """What a route's `api` may be."""

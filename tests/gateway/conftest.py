@@ -21,7 +21,16 @@ import httpx
 import pytest
 from aiohttp import web
 
-from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, new_keypair, sign_bundle
+from gateway.filter import RuleSet
+from gateway.pattern_files import load_patterns
+from gateway.policy.bundle import (
+    compose_bundle,
+    hash_agent_key,
+    new_hash_key,
+    new_keypair,
+    sign_bundle,
+    verify_bundle,
+)
 from gateway.policy.root import compose_root, sign_root
 from tasks.gateway_logs import closed_segments, event_rows
 
@@ -73,6 +82,7 @@ class UpstreamSimulator:
         self.status = 200
         self.headers: dict[str, str] = {}
         self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.paths: list[str] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -97,6 +107,7 @@ class UpstreamSimulator:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         self.requests.append((dict(request.headers), raw))
+        self.paths.append(request.raw_path)
         reply = self.reply
         if callable(reply):
             reply = reply(request, json.loads(raw) if raw else None)
@@ -326,4 +337,52 @@ def gateway(shared: tuple[SharedGateway, UpstreamSimulator], simulator: Upstream
 def simulator(shared: tuple[SharedGateway, UpstreamSimulator]) -> UpstreamSimulator:
     upstream = shared[1]
     upstream.status, upstream.headers, upstream.reply, upstream.requests = 200, {}, completion(), []
+    upstream.paths = []
     return upstream
+
+
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Makes running gateways whose route speaks another API: `(gateway, upstream)`, like `shared`."""
+    made: list[tuple[SharedGateway, UpstreamSimulator]] = []
+
+    def make(api: str, *changes: tuple[str, str]) -> tuple[SharedGateway, UpstreamSimulator]:
+        folder, upstream = tmp_path_factory.mktemp(api), UpstreamSimulator()
+        PolicyFolder(folder).publish()
+        process = SharedGateway(folder, upstream.url)
+        settings = folder / "gateway.toml"
+        text = settings.read_text().replace("[routes.default]", f'[routes.default]\napi = "{api}"')
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        settings.write_text(text)
+        made.append((process, upstream))
+        process.start()
+        return made[-1]
+
+    yield make
+    for process, upstream in made:
+        if hasattr(process, "process"):
+            process.stop()
+        upstream.close()
+
+
+@pytest.fixture(scope="session")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> RuleSet:
+    """The patterns under the policy that the gateways of these tests have."""
+    policy = PolicyFolder(tmp_path_factory.mktemp("rules"))
+    policy.publish()
+    raw, sig = ((policy.folder / name).read_bytes() for name in ("policy.json", "policy.json.sig"))
+    return RuleSet.build(verify_bundle(raw, sig, [policy.keys.public]), load_patterns())
+
+
+@pytest.fixture(scope="session")
+def carriers() -> dict[str, Any]:
+    """What clients send and providers answer, by wire format (`tests/bypass/carriers.py`)."""
+    spec = importlib.util.spec_from_file_location("carriers", ROOT / "tests" / "bypass" / "carriers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["carriers"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return {carrier.name: carrier for carrier in module.CARRIERS}
