@@ -374,15 +374,3 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> RuleSet:
     policy.publish()
     raw, sig = ((policy.folder / name).read_bytes() for name in ("policy.json", "policy.json.sig"))
     return RuleSet.build(verify_bundle(raw, sig, [policy.keys.public]), load_patterns())
-
-
-@pytest.fixture(scope="session")
-def carriers() -> dict[str, Any]:
-    """What clients send and providers answer, by wire format (`tests/bypass/carriers.py`)."""
-    spec = importlib.util.spec_from_file_location("carriers", ROOT / "tests" / "bypass" / "carriers.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["carriers"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return {carrier.name: carrier for carrier in module.CARRIERS}
