@@ -12,30 +12,13 @@ import uvloop
 from aiohttp import http_parser
 
 from gateway.errors import AispmError, ConfigError
-from gateway.filter import RuleSet
 from gateway.listen import tls_context
-from gateway.pattern_files import load_patterns
-from gateway.policy.files import PublishedFolder, load_policy
+from gateway.loading import Loader
 from gateway.process import log_key, serve_all, serve_worker
+from gateway.pulling import ensure_policy
 from gateway.secrets import resolve_secret
 from gateway.server import utc_now
 from gateway.settings import GatewaySettings, load_settings
-
-
-def load_rules(settings: GatewaySettings) -> RuleSet:
-    """The policy in force, joined with the patterns. Raises ConfigError or VerificationError."""
-    patterns = load_patterns()
-    policy = load_policy(
-        PublishedFolder(settings.policy.file),
-        settings.policy.root,
-        settings.gateway_id,
-        settings.spool.folder / f"{settings.gateway_id}.policy-memory.json",
-        utc_now(),
-    )
-    if unknown := sorted(set(policy.rules) - {p.id for p in patterns}):
-        # A rule that cannot be enforced must not look as if it were.
-        raise ConfigError(f"the policy has rules for patterns that this gateway lacks: {', '.join(unknown)}")
-    return RuleSet.build(policy, patterns)
 
 
 def print_log_key(settings: GatewaySettings) -> None:
@@ -61,13 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings(options.config)
         settings.spool.folder.mkdir(parents=True, exist_ok=True)
 
-        def load() -> RuleSet:
-            return load_rules(settings)
-
+        loader = Loader(settings, utc_now)
         if options.log_key:
             print_log_key(settings)
         elif options.check:
-            load_rules(settings)
+            asyncio.run(ensure_policy(settings, loader, wait=False))
+            loader.check()
             tls_context(settings.listen)
             if settings.spool.signing_key is not None:
                 log_key(settings.spool.signing_key)
@@ -75,11 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
                 if route.credential is not None:
                     resolve_secret(route.credential)
         elif options.worker is not None:
-            uvloop.run(serve_worker(settings, load, options.worker, options.port, supervised=True))
+            uvloop.run(serve_worker(settings, loader, options.worker, options.port, supervised=True))
         elif settings.listen.workers > 1:
+            asyncio.run(ensure_policy(settings, loader, wait=True))
             return asyncio.run(serve_all(settings, options.config))
         else:
-            uvloop.run(serve_worker(settings, load, 0, settings.listen.port, supervised=False))
+            asyncio.run(ensure_policy(settings, loader, wait=True))
+            uvloop.run(serve_worker(settings, loader, 0, settings.listen.port, supervised=False))
     except AispmError as e:
         sys.stderr.write(f"error: {e}\n")
         return e.exit_code

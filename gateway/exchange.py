@@ -10,7 +10,6 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -19,7 +18,9 @@ from aiohttp import web
 from gateway.auth import authenticate
 from gateway.events import METHODS, Exchange
 from gateway.filter import Inspection, RuleSet
+from gateway.in_force import PolicyInForce
 from gateway.log import EventLog
+from gateway.policy.bundle import Agent
 from gateway.reasons import Refusal
 from gateway.routing import Place
 from gateway.settings import GatewaySettings, Route
@@ -40,8 +41,7 @@ class Services:
     settings: GatewaySettings
     log: EventLog
     upstreams: Mapping[str, Upstream]
-    now: Callable[[], datetime]
-    """The wall clock, timezone-aware."""
+    policy: PolicyInForce
 
 
 class ExchangeHandler(ABC):
@@ -50,23 +50,29 @@ class ExchangeHandler(ABC):
     Every way out ends in `finish`, once: that is where the exchange is recorded.
     """
 
-    def __init__(self, services: Services, request: web.BaseRequest, place: Place, rules: RuleSet) -> None:
-        self.services, self.request, self.place, self.rules = services, request, place, rules
+    def __init__(self, services: Services, request: web.BaseRequest, place: Place) -> None:
+        self.services, self.request, self.place = services, request, place
+        self.rules = services.policy.rules
+        """Of the moment the request came in; it is inspected by these to its end."""
         self.started = time.perf_counter()
         self.response: web.StreamResponse | None = None
         """The client's stream, once its first byte is sent."""
-        policy = rules.policy
+        policy = self.rules.policy
         self.exchange = Exchange(
             request_id=uuid.uuid4().hex,
             request_method=request.method if request.method in METHODS else "*",
             path_hash=policy.keyed_hash("path", request.raw_path),
             policy_version=policy.version,
+            policy_epoch=policy.epoch,
             policy_hash=policy.sha256,
             resp_bytes=0,
         )
         self.headers = {"X-Request-Id": self.exchange.request_id}
         self._inspection: Inspection | None = None
         self._recorded = False
+        self._agent: Agent | None = None
+        self._allowed_by: RuleSet | None = None
+        """The rules under which the agent was last let in."""
 
     async def run(self) -> web.StreamResponse:
         """The answer. Raises Refusal."""
@@ -95,14 +101,27 @@ class ExchangeHandler(ABC):
         exchange.upstream_domain, exchange.asset_id = self.services.upstreams[place.route].domain, route.asset_id
         if self.request.method != endpoint.method:
             raise Refusal("POLICY.ROUTE", "method")
-        if self.rules.policy.expired(self.services.now()):
-            raise Refusal("POLICY.SIGNATURE", "expired")
+        if (fault := self.services.policy.fault()) is not None:
+            raise Refusal("POLICY.SIGNATURE", fault)
         headers = self.request.headers
         shown = [(name, value) for name in place.api.key_headers for value in headers.getall(name, ())]
         agent = authenticate(shown, self.rules.policy)
+        self._agent, self._allowed_by = agent, self.rules
         exchange.agent_id, exchange.asset_id = agent.id, agent.asset_id or route.asset_id
         self._inspection = Inspection(self.rules, agent.id, route.asset_id)
         return route, endpoint
+
+    def still_allowed(self) -> None:
+        """Before anything more is answered: raises Refusal when the policy in force by now lets this agent in no more.
+
+        The rules of inspection stay those that the request began under, so that no text is judged by some of each.
+        """
+        if (fault := self.services.policy.fault()) is not None:
+            raise Refusal("POLICY.SIGNATURE", fault, "response")
+        rules = self.services.policy.rules
+        if rules is not self._allowed_by and not rules.policy.knows(self._agent):
+            raise Refusal("POLICY.AGENT_DENIED", scope="response")
+        self._allowed_by = rules
 
     async def read_json_bytes(self) -> bytes:
         """The client's body, not parsed yet. Raises Refusal unless it is plain JSON of a bearable size."""

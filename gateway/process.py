@@ -11,19 +11,19 @@ import signal
 import ssl
 import sys
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nacl.signing import SigningKey
 
 from gateway.errors import ConfigError
-from gateway.filter import RuleSet
 from gateway.listen import bind, load_certificate, serve, tls_context
+from gateway.loading import Loader
 from gateway.log import EventLog
 from gateway.metrics import Metrics
 from gateway.operations import Operations
 from gateway.policy.trust import parse_key
+from gateway.pulling import make_puller, tell_parent
 from gateway.secrets import resolve_secret
 from gateway.server import Gateway, utc_now
 from gateway.settings import GatewaySettings
@@ -33,19 +33,17 @@ from gateway.workers import Workers, end_with_parent
 SCHEMA = "aispm.gateway/1"
 
 
-async def serve_worker(
-    settings: GatewaySettings, load: Callable[[], RuleSet], number: int, port: int, *, supervised: bool
-) -> None:
+async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, port: int, *, supervised: bool) -> None:
     """Serve until SIGTERM or SIGINT; running requests are finished, then the log is closed.
 
-    `load` reads and verifies the policy; it is called again on SIGHUP.
+    `loader` reads and verifies the policy; it is called again on SIGHUP.
 
     `supervised`: one of several workers on a port, which also ends when its parent does.
     """
     metrics = Metrics()
     log = open_log(settings, number, metrics)
     try:
-        gateway = Gateway(settings, load, log)
+        gateway = Gateway(settings, loader, log)
     except BaseException:
         log.close()
         raise
@@ -55,7 +53,14 @@ async def serve_worker(
     tls = tls_context(settings.listen)
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload, settings, gateway, tls)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload_soon() -> None:
+        task = asyncio.create_task(reload(settings, gateway, tls))
+        reloads.add(task)  # the loop keeps no reference of its own
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload_soon)
     if supervised:
         end_with_parent(stop)
     async with contextlib.AsyncExitStack() as closing:
@@ -73,6 +78,10 @@ async def serve_worker(
             runner, ready["metrics"] = await serve(operations(gateway, log, metrics).handle, where, 1.0)
             closing.push_async_callback(runner.cleanup)
         _say(ready)
+        if settings.policy.url is not None and number == 0:
+            puller = make_puller(settings, loader, gateway, tell_parent() if supervised else gateway.reload)
+            closing.push_async_callback(puller.client.close)
+            closing.push_async_callback(_cancel, asyncio.create_task(puller.run()))
         await stop.wait()
 
 
@@ -101,19 +110,20 @@ def operations(gateway: Gateway, log: EventLog, metrics: Metrics) -> Operations:
     """The handler of the metrics port."""
 
     def faults() -> list[str]:
-        found = ["policy expired"] if gateway.rules.policy.expired(utc_now()) else []
+        fault = gateway.policy.fault()
+        found = [] if fault is None else [f"policy {fault}"]
         return found if log.writable else [*found, "log not writable"]
 
     def gauges() -> dict[str, int]:
-        policy = gateway.rules.policy
+        policy = gateway.policy.rules.policy
         return {"policy_version": policy.version, "segment_no": log.segment_no, "lost_events": log.lost}
 
     return Operations(metrics, faults, gauges)
 
 
-def reload(settings: GatewaySettings, gateway: Gateway, tls: ssl.SSLContext | None) -> None:
-    """SIGHUP: the policy and the certificate again; what is refused leaves the current one in force."""
-    gateway.reload()
+async def reload(settings: GatewaySettings, gateway: Gateway, tls: ssl.SSLContext | None) -> None:
+    """SIGHUP: the policy and the certificate again; a certificate that is refused leaves the current one in force."""
+    await gateway.reload()
     listen = settings.listen
     if tls is not None and listen.tls_cert is not None and listen.tls_key is not None:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
 from aiohttp import web
@@ -14,6 +14,8 @@ from aiohttp import web
 from gateway.errors import AispmError
 from gateway.exchange import Services
 from gateway.filter import RuleSet
+from gateway.in_force import Freshness, PolicyInForce, detail
+from gateway.loading import Loaded
 from gateway.log import EventLog
 from gateway.model_call import ModelCall
 from gateway.reasons import Refusal
@@ -32,23 +34,25 @@ def utc_now() -> datetime:
 class Gateway:
     """One worker: rules, log and upstreams behind `handle`.
 
-    `load` reads and verifies the policy; it is called again on `reload`. `now` is the wall clock that expiry is
-    measured with.
+    `load` reads and verifies the policy (`gateway.loading.Loader`); it is called again on `reload`. `now` is the wall
+    clock that expiry is measured with.
     """
 
     def __init__(
         self,
         settings: GatewaySettings,
-        load: Callable[[], RuleSet],
+        load: Callable[[RuleSet | None], Loaded],
         events: EventLog,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._load = load
-        self.rules = load()
+        source = settings.policy
+        watched = source.url is not None and source.on_stale == "deny"
+        freshness = Freshness(settings.policy_memory, source.max_stale_s) if watched else None
+        self.policy = PolicyInForce(load, now, freshness)
         upstreams = {name: Upstream(route, settings.limits) for name, route in settings.routes.items()}
-        self._services = Services(settings, events, upstreams, now)
+        self._services = Services(settings, events, upstreams, self.policy)
         self._routing = Routing(settings.routes)
-        events.append([self._policy_event("allow")])
+        events.append(self.policy.first_events)
 
     async def start(self) -> None:
         """Open the upstream pools."""
@@ -61,18 +65,9 @@ class Gateway:
             await upstream.close()
         self._services.log.close()
 
-    def reload(self) -> None:
-        """Read the policy again, then close the segment; a policy that is refused leaves the current one in force."""
-        before = self.rules.policy.sha256
-        events = []
-        try:
-            self.rules = self._load()
-        except AispmError as e:
-            log.error("policy not taken over: %s", e)
-            events = [{**self._policy_event("block"), "reason_code": "POLICY.SIGNATURE"}]
-        else:
-            if self.rules.policy.sha256 != before:
-                events = [self._policy_event("allow")]
+    async def reload(self) -> None:
+        """Read the policy again, then close the segment; what a refused one means is told in `[policy] on_stale`."""
+        events = await self.policy.reload()
         try:
             if events:
                 self._services.log.append(events)
@@ -80,20 +75,17 @@ class Gateway:
         except OSError as e:
             log.error("the event log cannot be written: %s", e.strerror)
 
-    def _policy_event(self, decision: str) -> dict[str, Any]:
-        policy = self.rules.policy
-        return {
-            "event_kind": "policy",
-            "decision": decision,
-            "policy_version": policy.version,
-            "policy_hash": policy.sha256,
-        }
+    def refused(self, error: AispmError) -> None:
+        """Record that a policy was offered and refused before it came to a reload."""
+        log.error("policy not taken over: %s", error)
+        with contextlib.suppress(OSError):  # requests will be refused for the same cause, and say so
+            self._services.log.append([self.policy.event("block", detail(error))])
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Every answer but `/healthz` has exactly one `exchange` event, written before it ends."""
         if request.raw_path == "/healthz" and request.method == "GET":
             return self._health()
-        handler = ModelCall(self._services, request, self._routing.find(request.raw_path), self.rules)
+        handler = ModelCall(self._services, request, self._routing.find(request.raw_path))
         try:
             return await handler.run()
         except Refusal as refusal:
@@ -106,10 +98,12 @@ class Gateway:
             return await handler.refuse(Refusal("SYSTEM.FILTER"))
 
     def _health(self) -> web.Response:
-        policy = self.rules.policy
-        expired = policy.expired(self._services.now())
-        body = {"status": "policy expired" if expired else "ok", "policy_version": policy.version}
-        return web.Response(status=503 if expired else 200, body=orjson.dumps(body), content_type="application/json")
+        fault = self.policy.fault()
+        body = {
+            "status": "ok" if fault is None else f"policy {fault}",
+            "policy_version": self.policy.rules.policy.version,
+        }
+        return web.Response(status=503 if fault else 200, body=orjson.dumps(body), content_type="application/json")
 
 
 def _place(error: BaseException) -> str:

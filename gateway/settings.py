@@ -39,8 +39,21 @@ class PolicySource:
     root: Path
     """The root installed with this gateway (`root.<version>.json`, its signatures beside it as `<root>.sig`). Whoever
     holds its keys decides who writes policy here. Newer roots follow from it and need no change of this setting."""
-    file: Path
+    file: Path | None = None
     """The policy; its signature lies beside it as `<file>.sig`, newer roots as `root.<version>.json`."""
+    url: str | None = None
+    """Of a policy server, instead of `file`. Plain http on loopback only."""
+    credential: str | None = None
+    """Reference to the token that the policy server asks for."""
+    ca: Path | None = None
+    """PEM, the authority behind the policy server's certificate; unset = the public ones."""
+    on_stale: str = "keep"
+    """What becomes of the policy accepted last when the newest one is refused, or, with `url`, when none was confirmed
+    for `max_stale_s`: `keep` it until it expires, or `deny` every request (503). With `keep` an attacker or an outage
+    between server and gateway delays a revocation until the policy's expiry; with `deny` it stops the traffic."""
+    max_stale_s: float = 900.0
+    """Seconds without a usable answer of the policy server before the policy counts as stale: long enough to restart
+    the server, short enough that an operator hears of it the same hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,11 @@ class GatewaySettings:
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics | None = None
 
+    @property
+    def policy_memory(self) -> Path:
+        """The file that remembers which root and policy were accepted last."""
+        return self.spool.folder / f"{self.gateway_id}.policy-memory.json"
+
 
 _TABLES: dict[str, type] = {
     "policy": PolicySource,
@@ -117,6 +135,7 @@ _TABLES: dict[str, type] = {
     "limits": Limits,
     "metrics": Metrics,
 }
+ON_STALE = ("keep", "deny")
 AUDITS = ("written", "strict", "available")
 MAX_WORKERS = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -163,6 +182,7 @@ class _Reader:
         self._check_listen(settings.listen)
         if settings.spool.audit not in AUDITS:
             raise self.error(f"`spool.audit` is one of {', '.join(AUDITS)}", "audit")
+        self._check_policy(settings.policy)
         if settings.limits.depth > 64:
             raise self.error("`limits.depth` is at most 64", "depth")
         return settings
@@ -213,6 +233,18 @@ class _Reader:
             raise self.error("without `tls_cert` and `tls_key` the gateway listens on loopback only", "host")
         if listen.workers > MAX_WORKERS:
             raise self.error(f"`listen.workers` is at most {MAX_WORKERS}", "workers")
+
+    def _check_policy(self, policy: PolicySource) -> None:
+        if (policy.file is None) == (policy.url is None):
+            raise self.error("`[policy]` takes one of `file` and `url`", "policy")
+        if policy.on_stale not in ON_STALE:
+            raise self.error(f"`policy.on_stale` is one of {', '.join(ON_STALE)}", "on_stale")
+        if policy.url is not None:
+            url = urlsplit(policy.url)
+            if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+                raise self.error("`url` must be an absolute URL without user, query or fragment", "url")
+            if url.scheme == "http" and not is_loopback(url.hostname):
+                raise self.error("`url` must be https: policies hold the hashes of all agent keys", "url")
 
     def _check_route(self, route: Route) -> None:
         if route.api not in APIS:

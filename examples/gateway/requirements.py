@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
-DIRECT = ("aiohttp", "hyperscan", "jsonschema-rs", "numpy", "orjson", "pynacl", "pyyaml", "uvloop")
+DIRECT = ("aiohttp", "httpx", "hyperscan", "jsonschema-rs", "numpy", "orjson", "pynacl", "pyyaml", "uvloop")
 THEIRS = (
-    *("aiohappyeyeballs", "aiosignal", "attrs", "cffi", "frozenlist", "idna", "multidict", "propcache", "pycparser"),
-    *("typing-extensions", "yarl"),
+    *("aiohappyeyeballs", "aiosignal", "anyio", "attrs", "certifi", "cffi", "frozenlist", "h11", "httpcore", "idna"),
+    *("multidict", "propcache", "pycparser", "typing-extensions", "yarl"),
 )
 """What the direct ones need."""
 

@@ -146,6 +146,12 @@ class Policy:
         if gateway_id not in self.audience:
             raise PolicyError("audience", f"policy version {self.version} is not meant for gateway {gateway_id!r}")
 
+    def knows(self, agent: Agent | None) -> bool:
+        """Whether this very agent, with this key, may use the gateway."""
+        return agent is not None and any(
+            (a.id, a.key_hash, a.revoked) == (agent.id, agent.key_hash, False) for a in self.agents
+        )
+
     def expired(self, now: datetime) -> bool:
         """Whether the bundle may no longer be used at `now` (timezone-aware)."""
         return now >= self.expires

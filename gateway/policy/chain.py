@@ -19,6 +19,7 @@ from typing import NamedTuple
 from gateway.policy.bundle import Policy, verify_bundle
 from gateway.policy.refused import PolicyError
 from gateway.policy.root import Root, first_root, next_root
+from gateway.policy.trust import MAX_SIGNATURE_BYTES
 
 MAX_ROOT_STEPS = 256
 """Roots walked at once, as in python-tuf; a server could otherwise keep a gateway walking for ever."""
@@ -29,6 +30,18 @@ class Document(NamedTuple):
 
     raw: bytes
     signatures: bytes
+
+    def framed(self) -> bytes:
+        """Both in one piece, so that they cannot arrive from two moments: signature lines, an empty line, document."""
+        return self.signatures + b"\n" + self.raw
+
+    @staticmethod
+    def unframe(body: bytes) -> Document:
+        """What `framed` made. Raises PolicyError."""
+        end = body.find(b"\n\n", 0, MAX_SIGNATURE_BYTES + 2)
+        if end < 0:
+            raise PolicyError("signature", "the answer does not begin with signature lines and an empty line")
+        return Document(body[end + 2 :], body[: end + 1])
 
 
 class TrustedSet:
@@ -57,6 +70,18 @@ class TrustedSet:
         root = self.root
         if root.expired(now):
             raise PolicyError("expired", f"root version {root.version} expired on {root.expires:%Y-%m-%d}")
+        policy = self.genuine(document)
+        policy.check_audience(gateway_id)
+        if policy.expired(now):
+            raise PolicyError(
+                "expired", f"policy version {policy.version} expired on {policy.expires:%Y-%m-%d}; publish a new one"
+            )
+        return replace(policy, expires=min(policy.expires, root.expires))
+
+    def genuine(self, document: Document) -> Policy:
+        """The policy in `document`, if it holds under the newest root, for whomever and until when it may be. Raises
+        PolicyError."""
+        root = self.root
         policy = verify_bundle(*document, root.policy_keys)
         if policy.tenant != root.tenant:
             raise PolicyError("tenant", f"policy version {policy.version} is of another tenant")
@@ -66,12 +91,7 @@ class TrustedSet:
                 f"policy version {policy.version} was made under root {policy.root_version} in epoch {policy.epoch}; "
                 f"the newest root here is {root.version} in epoch {root.epoch}",
             )
-        policy.check_audience(gateway_id)
-        if policy.expired(now):
-            raise PolicyError(
-                "expired", f"policy version {policy.version} expired on {policy.expires:%Y-%m-%d}; publish a new one"
-            )
-        return replace(policy, expires=min(policy.expires, root.expires))
+        return policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from gateway.durable import replace_durably
 from gateway.errors import ConfigError
@@ -25,6 +25,9 @@ from gateway.policy.refused import PolicyError
 from gateway.policy.trust import MAX_SIGNATURE_BYTES, parse_key
 
 STATE_SCHEMA = "aispm.policy_state/1"
+
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -83,33 +86,53 @@ def read_document(path: Path, limit: int) -> Document:
     return Document(_read(path, limit), _read(Path(f"{path}.sig"), MAX_SIGNATURE_BYTES))
 
 
-def load_policy(source: Source, installed: Path, gateway_id: str, state: Path, now: datetime) -> Policy:
-    """The policy that `source` offers, verified from the installed root on, for this gateway and `now`.
+def load_policy(
+    source: Source,
+    installed: Path,
+    gateway_id: str,
+    state: Path,
+    now: datetime,
+    use: Callable[[Policy], T],
+) -> T:
+    """What `use` makes of the policy that `source` offers, verified from the installed root on, for this gateway and
+    `now`.
 
-    `state` is remembered (fsynced) before the policy is returned, so that a crash cannot forget it; new roots also
-    when the policy beside them is refused. Raises PolicyError or ConfigError (files missing).
+    `use` may refuse the policy too. Only then is it remembered in `state` (fsynced), so that a crash can neither
+    forget it nor leave the gateway with one that it cannot enforce; new roots are remembered also when the policy
+    beside them is refused. Raises PolicyError, ConfigError (files missing), or what `use` raises.
     """
+    memory = read_memory(state)
+    trusted = TrustedSet(read_document(installed, root.MAX_BYTES))
+    for step in memory.roots.values() if memory else ():
+        if parse_version(step) == trusted.root.version + 1:
+            trusted.update_root(step)
+    if memory is not None:
+        memory.check_root(trusted.root)
+    try:
+        while (newer := source.root(trusted.root.version + 1)) is not None:
+            trusted.update_root(newer)
+    finally:
+        if memory is None or trusted.root.version > memory.root_version:
+            _remember(state, trusted, None, None)
+    document = source.policy()
+    policy = trusted.policy(document, gateway_id, now)
+    if memory is not None:
+        memory.check_policy(policy)
+    made = use(policy)
+    if memory is None or (policy.epoch, policy.version) != (memory.epoch, memory.version):
+        _remember(state, trusted, policy, document)
+    return made
+
+
+def _remember(state: Path, trusted: TrustedSet, policy: Policy | None, document: Document | None) -> None:
+    """Write the memory, unless another worker of this gateway has meanwhile seen something newer."""
     with _alone(state):
         memory = read_memory(state)
-        trusted = TrustedSet(read_document(installed, root.MAX_BYTES))
-        for step in memory.roots.values() if memory else ():
-            if parse_version(step) == trusted.root.version + 1:
-                trusted.update_root(step)
         if memory is not None:
             memory.check_root(trusted.root)
-        try:
-            while (step_or_none := source.root(trusted.root.version + 1)) is not None:
-                trusted.update_root(step_or_none)
-        finally:
-            if memory is None or trusted.root.version > memory.root_version:
-                memory = remember(memory, trusted, None, None)
-                write_memory(state, memory)
-        document = source.policy()
-        policy = trusted.policy(document, gateway_id, now)
-        memory.check_policy(policy)
-        if (policy.epoch, policy.version) != (memory.epoch, memory.version):
-            write_memory(state, remember(memory, trusted, policy, document))
-        return policy
+            if policy is not None:
+                memory.check_policy(policy)
+        write_memory(state, remember(memory, trusted, policy, document))
 
 
 def parse_version(document: Document) -> int:
@@ -187,7 +210,7 @@ def _read(path: Path, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Workers of one gateway share the memory: one at a time reads, decides and writes."""
+    """Workers of one gateway share the memory: one at a time compares and writes."""
     fd = os.open(state.with_name(f"{state.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -19,7 +19,8 @@ DETAILS = {
     "unreachable": "the policy server gave no usable answer",
     "stale": "nobody confirmed for too long that the policy is the newest",
 }
-"""`reason_detail` of events with the reason `POLICY.SIGNATURE`."""
+"""`reason_detail` of events with the reason `POLICY.SIGNATURE`; `unreachable` is told to the policy server only, once
+it can be reached again."""
 
 
 class PolicyError(VerificationError):

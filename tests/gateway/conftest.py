@@ -149,19 +149,32 @@ class PolicyFolder:
 
     def __post_init__(self) -> None:
         self.root_keys, self.keys = new_keypair(), new_keypair()
+        self.root_version, self.epoch, self.revoked = 1, 1, []
+        self._write_root()
+
+    def _write_root(self) -> None:
         now = datetime.now(UTC)
         raw = compose_root(
             tenant="nimbus",
-            version=1,
-            epoch=1,
+            version=self.root_version,
+            epoch=self.epoch,
             issued=now,
             expires=now + timedelta(days=365),
             threshold=1,
             root_keys=[self.root_keys.public],
             policy_keys=[self.keys.public],
+            revoked_keys=self.revoked,
         )
-        (self.folder / "root.1.json").write_bytes(raw)
-        (self.folder / "root.1.json.sig").write_bytes(sign_root(raw, self.root_keys.private))
+        name = f"root.{self.root_version}.json"
+        (self.folder / name).write_bytes(raw)
+        (self.folder / f"{name}.sig").write_bytes(sign_root(raw, self.root_keys.private))
+
+    def rotate(self) -> None:
+        """Revoke the policy key and begin a new epoch; `publish` then signs with a new one."""
+        self.revoked = [*self.revoked, self.keys.public]
+        self.keys = new_keypair()
+        self.root_version, self.epoch = self.root_version + 1, self.epoch + 1
+        self._write_root()
 
     def publish(self, **changes: Any) -> None:
         self.version += 1
@@ -170,6 +183,8 @@ class PolicyFolder:
             "tenant": "nimbus",
             "audience": ["gw-test"],
             "version": self.version,
+            "epoch": self.epoch,
+            "root_version": self.root_version,
             "issued": now,
             "expires": now + timedelta(days=1),
             "hash_key": self.hash_key,

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from gateway.__main__ import load_rules
 from gateway.listen import bind, serve
+from gateway.loading import Loader
 from gateway.log import EventLog
 from gateway.reasons import Refusal, reasons
-from gateway.server import Gateway
+from gateway.server import Gateway, utc_now
 from gateway.settings import load_settings
 from gateway.wal import Wal, closed_segments, read_segment
 
@@ -30,7 +30,7 @@ def inside(gateway_factory, simulator):
         async def main():
             wal = Wal(settings.spool.folder, settings.gateway_id, 0, "boot", 1 << 20, 10.0)
             log = EventLog(wal, audit, lambda: datetime.now(UTC))
-            gateway = Gateway(settings, lambda: load_rules(settings), log, **options)
+            gateway = Gateway(settings, Loader(settings, utc_now), log, **options)
             await gateway.start()
             runner, url = await serve(gateway.handle, bind("127.0.0.1", 0, shared=False), 1.0)
             async with httpx.AsyncClient() as client:

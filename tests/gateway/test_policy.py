@@ -187,7 +187,7 @@ def place(tmp_path):
 
     def load(now=NOW, gateway_id="gw"):
         source = PublishedFolder(tmp_path / "policy.json")
-        return load_policy(source, tmp_path / "root.1.json", gateway_id, tmp_path / "state.json", now)
+        return load_policy(source, tmp_path / "root.1.json", gateway_id, tmp_path / "state.json", now, lambda p: p)
 
     return publish, load, tmp_path
 

@@ -1,0 +1,82 @@
+"""From a policy's source to the rules that requests run under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from gateway.errors import AispmError, ConfigError
+from gateway.filter import RuleSet
+from gateway.pattern_files import load_patterns
+from gateway.policy.bundle import Policy
+from gateway.policy.files import PublishedFolder, Remembered, Source, load_policy
+from gateway.settings import GatewaySettings
+
+T = TypeVar("T")
+
+
+class Loaded(NamedTuple):
+    """`rules` may be used; `refused` says why they are not the newest that was offered, if so."""
+
+    rules: RuleSet
+    refused: AispmError | None = None
+
+
+class Loader:
+    """Reads and verifies the policy of one gateway; called at the start and for every reload."""
+
+    def __init__(self, settings: GatewaySettings, now: Callable[[], datetime]) -> None:
+        """`now`: the wall clock that expiry is measured with, timezone-aware."""
+        self._settings, self._now = settings, now
+        self._patterns = load_patterns()
+
+    def __call__(self, current: RuleSet | None = None) -> Loaded:
+        """The newest policy; with `on_stale = "keep"` the one accepted last where the newest is refused, as long as it
+        is in date and its key was not revoked. Raises AispmError when there is none that may be used."""
+        settings, remembered = self._settings.policy, Remembered(self._settings.policy_memory)
+        if settings.file is None:  # whoever talks to the server writes the memory
+            return Loaded(self._load(remembered, lambda policy: self._rules(policy, current)))
+        try:
+            return Loaded(self._load(PublishedFolder(settings.file), lambda policy: self._rules(policy, current)))
+        except AispmError as refused:
+            if settings.on_stale == "deny":
+                raise
+            try:
+                return Loaded(self._load(remembered, lambda policy: self._rules(policy, current)), refused)
+            except AispmError:
+                raise refused from None
+
+    def check(self) -> None:
+        """That the policy which the settings name, and no older one, may be in force. Raises AispmError."""
+        settings = self._settings.policy
+        source: Source = (
+            Remembered(self._settings.policy_memory) if settings.file is None else PublishedFolder(settings.file)
+        )
+        self._load(source, lambda policy: self._rules(policy, None))
+
+    def remember(self, source: Source) -> None:
+        """Verify what `source` offers and write it into the memory, for workers to take over. Raises AispmError."""
+        self._load(source, self._check)
+
+    def _load(self, source: Source, use: Callable[[Policy], T]) -> T:
+        settings = self._settings
+        return load_policy(source, settings.policy.root, settings.gateway_id, settings.policy_memory, self._now(), use)
+
+    def _check(self, policy: Policy) -> None:
+        if unknown := sorted(set(policy.rules) - {p.id for p in (*self._patterns, *policy.custom_patterns)}):
+            # A rule that cannot be enforced must not look as if it were.
+            raise ConfigError(f"the policy has rules for patterns that this gateway lacks: {', '.join(unknown)}")
+
+    def _rules(self, policy: Policy, current: RuleSet | None) -> RuleSet:
+        self._check(policy)
+        if current is not None and _same_scan(current.policy, policy):
+            # Compiling takes a second of every core of a fleet; a revocation must not wait for it.
+            return replace(current, policy=policy)
+        return RuleSet.build(policy, self._patterns)
+
+
+def _same_scan(one: Policy, other: Policy) -> bool:
+    """Whether both look for the same: all that a `RuleSet` is compiled from."""
+    return (one.rules, one.defaults, one.custom_patterns) == (other.rules, other.defaults, other.custom_patterns)
