@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.wire import anthropic, openai
+from gateway.wire import anthropic, gemini, openai
 from gateway.wire.format import Api
 
 APIS: dict[str, Api] = {
     "anthropic": anthropic.API,
+    "gemini": gemini.API,
     "openai": openai.API,
 }
 """What a route's `api` may be."""

@@ -218,6 +218,13 @@ def _gemini_reply(*parts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _gemini_stream(pieces: list[str]) -> list[dict[str, Any]]:
+    chunks = [_gemini_reply({"text": p}) for p in pieces]
+    for chunk in chunks[:-1]:
+        del chunk["candidates"][0]["finishReason"]
+    return chunks
+
+
 # -- Bedrock Converse -------------------------------------------------------------------------------------------------
 
 
@@ -310,7 +317,7 @@ _STREAMS = {
     "anthropic_messages": lambda ps: _anthropic_events(
         {"type": "text", "text": ""}, [{"type": "text_delta", "text": p} for p in ps]
     ),
-    "gemini": lambda ps: [_gemini_reply({"text": p}) for p in ps],
+    "gemini": _gemini_stream,
     "bedrock_converse": lambda ps: _bedrock_events(None, [{"text": p} for p in ps]),
 }
 _STREAM_CALLS = {
