@@ -20,6 +20,7 @@ VALIDATORS: dict[str, Callable[[str], int]] = {
         identity.ssn,
         identity.tckn,
         tokens.assigned_secret,
+        tokens.assigned_token,
         tokens.authorization,
         tokens.aws_key_id,
         tokens.aws_secret,

@@ -72,8 +72,9 @@ def nino(value: str) -> int:
 
 
 def phone(value: str) -> int:
-    """An international number: 8 to 15 digits (ITU-T E.164)."""
-    return len(value) if 8 <= sum(c.isdigit() for c in value) <= 15 else 0
+    """An international number: 8 to 15 digits (ITU-T E.164), in groups of two or more behind the first."""
+    groups = re.findall("[0-9]+", value)
+    return len(value) if 8 <= sum(map(len, groups)) <= 15 and all(len(g) > 1 for g in groups[1:]) else 0
 
 
 def phone_us(value: str) -> int:

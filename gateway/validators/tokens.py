@@ -19,7 +19,8 @@ _PLACEHOLDER = re.compile(
 _STAND_INS = frozenset(
     ("password", "passwd", "pass", "pwd", "pw", "mypassword", "mypass", "secret", "token", "user", "username", "admin")
 ) | {"root", "guest", "test", "changeit"}
-_CODE = re.compile(r"[A-Za-z_]\w*[.(\[]|^[a-z]+(?:[_-][a-z]+)+$|[()\[\]{}]|^\$|^%\(|^/|::|->|==")
+_NAMES_ITSELF = re.compile("(?i)pass|secret|token|key|seed|(?-i:I[Dd]$)")
+_CODE = re.compile(r"[A-Za-z_]\w*[.(\[]|^[a-z]+(?:[_-][a-z]+)+(?:[_-]?[0-9]{1,3})?$|[()\[\]{}]|^\$|^%\(|^/|::|->|==")
 _MACAROON = b"\x02\x01"
 """Version 2, then the field `location` (libmacaroons binary format); its length and a host name follow."""
 
@@ -123,9 +124,15 @@ def assigned_secret(value: str) -> int:
     return len(value) if has_both and not stand_in and entropy_bits(value) > 2.5 else 0
 
 
+def assigned_token(value: str) -> int:
+    """A value given to a token or key: as `assigned_secret`, and at least 3 bits per character."""
+    return assigned_secret(value) and random_token(value)
+
+
 def url_password(value: str) -> int:
-    """The password in `scheme://user:password@`; stand-ins do not count."""
-    return 0 if _PLACEHOLDER.search(value) or value.lower() in _STAND_INS else len(value)
+    """The password in `scheme://user:password@`; no stand-in, and not just letters that say what should stand there."""
+    stand_in = _PLACEHOLDER.search(value) or value.lower() in _STAND_INS
+    return 0 if stand_in or (value.isalpha() and _NAMES_ITSELF.search(value)) else len(value)
 
 
 def _base64(value: str) -> bytes | None:

@@ -37,7 +37,7 @@ def phrase_checks(numbers: list[int]) -> bool:
 
 
 def seed_phrase(value: str) -> int:
-    """12, 15, 18, 21 or 24 words of the list with a right check sum, from the start of `value`."""
+    """12, 15, 18, 21 or 24 words of the list with a right check sum, from the start of `value`, few of them alike."""
     return _phrase(value, checked=True)
 
 
@@ -59,7 +59,8 @@ def _phrase(value: str, checked: bool) -> int:
     if not checked:
         return ends[-1] if len(numbers) >= 12 and len(numbers) - len(set(numbers)) <= 2 else 0
     for n in PHRASE_LENGTHS:
-        if n <= len(numbers) and phrase_checks(numbers[:n]):
+        # A twelfth of all phrases of words that are drawn repeat one; prose about one thing repeats several.
+        if n <= len(numbers) and 3 * len(set(numbers[:n])) >= 2 * n and phrase_checks(numbers[:n]):
             return ends[n - 1]
     return 0
 
