@@ -9,7 +9,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
@@ -20,6 +20,7 @@ from gateway.events import METHODS, Exchange
 from gateway.filter import Inspection, RuleSet
 from gateway.in_force import PolicyInForce
 from gateway.log import EventLog
+from gateway.mcp_calls import CallMemory
 from gateway.policy.bundle import Agent
 from gateway.reasons import Refusal
 from gateway.routing import Place
@@ -42,6 +43,9 @@ class Services:
     log: EventLog
     upstreams: Mapping[str, Upstream]
     policy: PolicyInForce
+    calls: CallMemory
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the worker ends: streams that would stay open for as long as their client likes end too."""
 
 
 class ExchangeHandler(ABC):
@@ -49,6 +53,9 @@ class ExchangeHandler(ABC):
 
     Every way out ends in `finish`, once: that is where the exchange is recorded.
     """
+
+    wire_format: str | None = None
+    """In events, where the endpoint has no format of its own."""
 
     def __init__(self, services: Services, request: web.BaseRequest, place: Place) -> None:
         self.services, self.request, self.place = services, request, place
@@ -97,9 +104,9 @@ class ExchangeHandler(ABC):
             raise Refusal("POLICY.ROUTE")
         route = self.services.settings.routes[place.route]
         exchange.route, exchange.provider, exchange.application_id = place.route, route.provider, route.application_id
-        exchange.wire_format = None if endpoint.format is None else endpoint.format.name
+        exchange.wire_format = self.wire_format if endpoint.format is None else endpoint.format.name
         exchange.upstream_domain, exchange.asset_id = self.services.upstreams[place.route].domain, route.asset_id
-        if self.request.method != endpoint.method:
+        if not endpoint.answers(self.request.method):
             raise Refusal("POLICY.ROUTE", "method")
         if (fault := self.services.policy.fault()) is not None:
             raise Refusal("POLICY.SIGNATURE", fault)
@@ -178,18 +185,18 @@ class ExchangeHandler(ABC):
 
     async def refuse(self, refusal: Refusal) -> web.StreamResponse:
         """The error the client gets: a body, or the last event of a stream that already runs."""
-        exchange, request_id = self.exchange, self.exchange.request_id
+        exchange = self.exchange
         if self.response is not None:
             status, raw = 200, self.stream_error(refusal)
         else:
-            status, raw = refusal.status, orjson.dumps(self.place.api.error_body(refusal, request_id))
+            status, raw = self.error(refusal)
         exchange.resp_bytes = (exchange.resp_bytes or 0) + len(raw)
         exchange.decision, exchange.reason_code, exchange.reason_detail = "block", refusal.code, refusal.detail
         exchange.scope = refusal.scope
         try:
             await self.finish(499 if refusal.detail == "client_closed" else status, refused=True)
         except Refusal as broken:  # the log itself refuses; the client learns that and nothing else
-            status, raw = broken.status, orjson.dumps(self.place.api.error_body(broken, request_id))
+            status, raw = self.error(broken)
             if self.response is not None:
                 raw = self.stream_error(broken)
         if self.response is None:
@@ -197,6 +204,10 @@ class ExchangeHandler(ABC):
         with contextlib.suppress(Refusal):  # the client left; there is nobody to tell
             await self.send(raw, end=True)
         return self.response
+
+    def error(self, refusal: Refusal) -> tuple[int, bytes]:
+        """Status and body of an answer that says no."""
+        return refusal.status, orjson.dumps(self.place.api.error_body(refusal, self.exchange.request_id))
 
     @abstractmethod
     def stream_error(self, refusal: Refusal) -> bytes:

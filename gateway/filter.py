@@ -93,6 +93,25 @@ class Inspection:
             else:
                 self.apply(text, hits, scope, location, fixed=True)
 
+    def scan_apart(self, fields: Fields, blocked: str = "block") -> Refusal | None:
+        """`scan` of one message among several: the refusal of this one, which says nothing of the others.
+
+        What must be blocked is recorded as `blocked`.
+        """
+        before, self.matches = self.matches, {}
+        try:
+            self.scan(fields)
+        finally:
+            found, self.matches = self.matches, before
+        refusal = None
+        for match, count in found.items():
+            noted = match
+            if match.action == "block":
+                refusal = refusal or Refusal(match.pattern.reason, scope=match.scope)
+                noted = match._replace(action=blocked)
+            self.matches[noted] = self.matches.get(noted, 0) + count
+        return refusal
+
     def tree(self, value: Any, scope: str, location: str) -> Any:
         """Scan one value by itself, all that is in it; returns it redacted."""
         box, fields = [value], Fields(scope)
@@ -144,6 +163,23 @@ class Inspection:
         decision = self.tools.call(name, arguments, hmac)
         shown = hmac if new or scope == RESPONSE or decision.action != "allow" else None
         self._note_tool(name, decision, scope, location, args_hmac=shown or None)
+
+    def listed_tool(self, definition: Mapping[str, Any], fields: Fields) -> bool:
+        """Whether a tool that a server lists may be shown to the agent; `fields` are its texts.
+
+        One that is not listed in the policy, is not the approved one or has instructions or secrets in its texts is
+        left out of the list and recorded as `redact`: the rest of the list passes.
+        """
+        name: str = definition["name"]
+        sha256 = definition_sha256(definition)
+        decision = self.tools.definition(name, sha256)
+        if decision.action == "allow" and (refusal := self.scan_apart(fields, "redact")) is not None:
+            poisoned = refusal.code.startswith("INJECTION.")
+            decision = Decision("block", "INJECTION.TOOL_POISON" if poisoned else refusal.code)
+        shown = decision.action == "allow"
+        noted = decision if shown else decision._replace(action="redact")
+        self._note_tool(name, noted, fields.scope, "tool_def", def_hash=sha256)
+        return shown
 
     def _note_tool(
         self,

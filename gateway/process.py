@@ -83,6 +83,7 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
             closing.push_async_callback(puller.client.close)
             closing.push_async_callback(_cancel, asyncio.create_task(puller.run()))
         await stop.wait()
+        gateway.end_listening()
 
 
 def open_log(settings: GatewaySettings, worker: int, metrics: Metrics) -> EventLog:

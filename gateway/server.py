@@ -17,11 +17,14 @@ from gateway.filter import RuleSet
 from gateway.in_force import Freshness, PolicyInForce, detail
 from gateway.loading import Loaded
 from gateway.log import EventLog
+from gateway.mcp_calls import CallMemory
+from gateway.mcp_proxy import McpExchange
 from gateway.model_call import ModelCall
 from gateway.reasons import Refusal
 from gateway.routing import Routing
 from gateway.settings import GatewaySettings
 from gateway.upstream import Upstream
+from gateway.wire import mcp
 
 log = logging.getLogger("gateway")
 
@@ -50,7 +53,8 @@ class Gateway:
         freshness = Freshness(settings.policy_memory, source.max_stale_s) if watched else None
         self.policy = PolicyInForce(load, now, freshness)
         upstreams = {name: Upstream(route, settings.limits) for name, route in settings.routes.items()}
-        self._services = Services(settings, events, upstreams, self.policy)
+        calls = CallMemory(settings.spool.folder / "mcp_calls.sqlite")
+        self._services = Services(settings, events, upstreams, self.policy, calls)
         self._routing = Routing(settings.routes)
         events.append(self.policy.first_events)
 
@@ -59,10 +63,15 @@ class Gateway:
         for upstream in self._services.upstreams.values():
             await upstream.start()
 
+    def end_listening(self) -> None:
+        """End the streams on which clients only listen; they would hold up the end of this worker."""
+        self._services.closing.set()
+
     async def close(self) -> None:
         """Close the pools, then the log: its segment becomes readable."""
         for upstream in self._services.upstreams.values():
             await upstream.close()
+        self._services.calls.close()
         self._services.log.close()
 
     async def reload(self) -> None:
@@ -85,7 +94,9 @@ class Gateway:
         """Answer one request. Every answer but `/healthz` has exactly one `exchange` event, written before it ends."""
         if request.raw_path == "/healthz" and request.method == "GET":
             return self._health()
-        handler = ModelCall(self._services, request, self._routing.find(request.raw_path))
+        place = self._routing.find(request.raw_path)
+        kind = McpExchange if place.api is mcp.API else ModelCall
+        handler = kind(self._services, request, place)
         try:
             return await handler.run()
         except Refusal as refusal:

@@ -107,6 +107,8 @@ class Route:
     allow_private: bool = False
     """Whether `base_url` may lead to private addresses. Link-local and cloud metadata addresses are never allowed."""
     provider: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+    """Web origins (`https://app.example.com`) whose pages may use an MCP route; those of all others are refused."""
     known_models: tuple[str, ...] = ()
     """Model names that events may show; others are client text and appear as a keyed hash."""
 

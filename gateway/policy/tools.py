@@ -27,6 +27,9 @@ MAX_WORK = 10_000
 SERVER_REQUESTS = ("sampling/createMessage", "elicitation/create", "roots/list")
 """What an MCP server may ask of its client, where the policy lets it."""
 
+MAX_CALLS = 1000
+"""How many calls back a rule may look, and so how many are remembered of a session."""
+
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NESTING = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef")
 
@@ -146,8 +149,8 @@ def _chain(entry: dict[str, Any]) -> ToolChain:
 
 def _calls(value: Any, where: str) -> int:
     calls = read_integer(value, where, 1)
-    if calls > 1000:
-        refuse(f"`{where}` is at most 1000: that many calls are remembered")
+    if calls > MAX_CALLS:
+        refuse(f"`{where}` is at most {MAX_CALLS}: that many calls are remembered")
     return calls
 
 

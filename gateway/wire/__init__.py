@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.wire import anthropic, gemini, openai
+from gateway.wire import anthropic, gemini, mcp, openai
 from gateway.wire.format import Api
 
 APIS: dict[str, Api] = {
     "anthropic": anthropic.API,
     "gemini": gemini.API,
     "openai": openai.API,
+    "mcp": mcp.API,
 }
 """What a route's `api` may be."""
 FORMATS = {e.format.name: e.format for api in APIS.values() for e in api.endpoints if e.format is not None}

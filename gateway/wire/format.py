@@ -108,11 +108,17 @@ class Endpoint:
     streamed: bool | None = None
     """Whether the reply is a stream; None when the request's body says it."""
     models: str = MODEL
+    methods: tuple[str, ...] = ()
+    """Of the path where it is not one only."""
 
     @property
     def method(self) -> str:
         """The one method that is answered."""
         return "GET" if self.format is None else "POST"
+
+    def answers(self, method: str) -> bool:
+        """Whether requests of this method are answered."""
+        return method in (self.methods or (self.method,))
 
     def pattern(self, prefix: str) -> re.Pattern[str]:
         """Matches the whole raw path, with the model's name as group `model`."""
