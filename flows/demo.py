@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import datetime as dt
 import json
 import os
@@ -12,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +19,18 @@ from typing import Any
 
 import httpx
 
+from flows.child_process import die_with_parent
 from flows.execute import execute, prepared
 from flows.outcome import Outcome
 from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, sign_bundle
 from gateway.policy.root import compose_root, sign_root
 from gateway.policy.trust import new_keypair
-from tasks.errors import AispmError
+from tasks.errors import AispmError, IncompleteError
+from tasks.runs import home_lock
 from tasks.settings import CONTENT_ROOT, GatewaySettings, OrchestratorSettings, load_settings
+
+LEFTOVERS_SECONDS = 30
+"""How long the children of a killed demo may take to end."""
 
 PROMPTS = (
     ("allow", "What are your opening hours on Friday?"),
@@ -39,14 +44,47 @@ PROMPTS = (
 
 
 def run_demo(folder: Path, *, hardened: bool, progress_mode: str) -> Outcome:
-    """Start the estate and the gateway in `folder`, send traffic, run the nightly flow, stop everything."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Start the estate and the gateway in `folder`, send traffic, run the nightly flow, stop everything.
+
+    Raises IncompleteError, before anything is started, when another demo runs in `folder`.
+    """
+    with _alone(folder) as lock:
+        return _run_alone(folder, lock, hardened=hardened, progress_mode=progress_mode)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[int]:
+    """Two demos in one folder would take each other's ports, keys and inventory; yields the lock's descriptor."""
+    until = time.monotonic() + LEFTOVERS_SECONDS
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                lock = held.enter_context(home_lock(folder / "demo.lock"))
+                break
+            except IncompleteError:
+                if _holder_lives(folder / "demo.lock") or time.monotonic() > until:
+                    raise
+                time.sleep(0.2)  # a killed demo's children are on their way out
+        yield lock
+
+
+def _holder_lives(lock: Path) -> bool:
+    try:
+        os.kill(int(lock.read_text(encoding="utf-8")), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
+
+
+def _run_alone(folder: Path, lock: int, *, hardened: bool, progress_mode: str) -> Outcome:
     gateway_url = f"http://127.0.0.1:{_gateway_port(folder)}"
     # Side by side: the gate's child and the orchestrator start while the estate does; our own imports wait for both.
     with (
         prepared(folder / "aispm", OrchestratorSettings().engine) as ready,
-        _estate(folder, gateway_url, hardened=hardened) as announced,
-        _gateway(folder, announced, gateway_url) as spool,
+        _estate(folder, gateway_url, lock, hardened=hardened) as announced,
+        _gateway(folder, announced, gateway_url, lock) as spool,
     ):
         os.environ.update({name: os.environ.get(name, value) for name, value in announced["env"].items()})
         asyncio.run(_traffic(gateway_url, (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()))
@@ -55,14 +93,15 @@ def run_demo(folder: Path, *, hardened: bool, progress_mode: str) -> Outcome:
         return execute("nightly", settings, ready, progress_mode=progress_mode)
 
 
-def _die_with_parent() -> None:
-    """A killed demo must not leave a gateway on its port: the next start would count as another asset."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
 @contextlib.contextmanager
-def _child(arguments: Sequence[str], name: str, log: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """A child that prints one JSON line when it is ready; ended with SIGTERM, its errors kept in `log`."""
+def _child(
+    arguments: Sequence[str], name: str, log: Path, lock: int
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A child that prints one JSON line when it is ready; ended with SIGTERM, its errors kept in `log`.
+
+    It shares the demo's lock: after a kill the next demo waits until this child has left its ports too, since a service
+    on another port would count as another asset.
+    """
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -71,7 +110,8 @@ def _child(arguments: Sequence[str], name: str, log: Path) -> Iterator[tuple[sub
             stderr=errors,
             text=True,
             cwd=CONTENT_ROOT,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=die_with_parent,
+            pass_fds=[lock],
         )
         try:
             line = process.stdout.readline() if process.stdout else ""
@@ -92,15 +132,15 @@ def _child(arguments: Sequence[str], name: str, log: Path) -> Iterator[tuple[sub
 
 
 @contextlib.contextmanager
-def _estate(folder: Path, gateway_url: str, *, hardened: bool) -> Iterator[dict[str, Any]]:
+def _estate(folder: Path, gateway_url: str, lock: int, *, hardened: bool) -> Iterator[dict[str, Any]]:
     arguments = ["-m", "tasks.estate", "--home", str(folder.resolve()), "--gateway-url", gateway_url]
     arguments += ["--hardened"] if hardened else []
-    with _child(arguments, "estate", folder / "estate.log") as (_, announced):
+    with _child(arguments, "estate", folder / "estate.log", lock) as (_, announced):
         yield announced
 
 
 @contextlib.contextmanager
-def _gateway(folder: Path, announced: dict[str, Any], url: str) -> Iterator[Path]:
+def _gateway(folder: Path, announced: dict[str, Any], url: str, lock: int) -> Iterator[Path]:
     """`python -m gateway` in front of the support assistant, under a policy signed here; yields its spool."""
     home = (folder / "gateway").resolve()
     home.mkdir(parents=True, exist_ok=True)
@@ -128,7 +168,7 @@ known_models = ["nimbus-support-1"]
 """,
         encoding="utf-8",
     )
-    with _child(["-m", "gateway", "--config", str(config)], "gateway", home / "gateway.log") as (process, _):
+    with _child(["-m", "gateway", "--config", str(config)], "gateway", home / "gateway.log", lock) as (process, _):
         yield home / "spool"
         process.send_signal(signal.SIGTERM)
 

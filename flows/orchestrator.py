@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from flows.child_process import die_with_parent
 from flows.engine import prefect_environment
 from tasks.errors import AispmError
 
@@ -46,6 +47,7 @@ class EmbeddedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                preexec_fn=die_with_parent,
             )
 
     def wait(self) -> None:

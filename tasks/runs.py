@@ -142,8 +142,11 @@ def opened_run(flow: str, settings: Settings) -> Iterator[Run]:
 
 
 @contextmanager
-def home_lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time. Raises IncompleteError, naming the holder, when another one has it."""
+def home_lock(path: Path) -> Iterator[int]:
+    """Held by one process at a time, and by children that inherit the descriptor it yields.
+
+    Raises IncompleteError, naming the holder, when another process has it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as handle:
         try:
@@ -157,4 +160,4 @@ def home_lock(path: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        yield handle.fileno()
