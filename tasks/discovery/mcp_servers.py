@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -275,4 +274,4 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, AispmError):
         return str(error)
     # Only the kind: the text of a third party's error may hold whatever it was sent, credentials included.
-    return f"the listing failed: {traceback.format_exception_only(type(error), None)[0].strip().split('.')[-1]}"
+    return f"the listing failed ({type(error).__name__}); check the address and that the server speaks MCP"
