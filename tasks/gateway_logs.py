@@ -108,8 +108,9 @@ def segment_identity(path: Path) -> SegmentIdentity:
 def event_rows(segment: Path, prev_hash: str | None = None) -> list[dict[str, Any]]:
     """The events of a segment in order, one dict of exactly `COLUMNS` each.
 
-    `prev_hash` is the last hash of the segment before, when the caller knows it. `occurred_at` is a UTC datetime and `dt` its date. Raises VerificationError when a frame's length, checksum or hash
-    does not hold, when the events say they belong to another segment, or when one has a column that the lake lacks.
+    `prev_hash` is the last hash of the segment before, when the caller knows it. `occurred_at` is a UTC datetime and
+    `dt` its date. Raises VerificationError when a frame's length, checksum or hash does not hold, when the events say
+    they belong to another segment, or when one has a column that the lake lacks.
     """
     identity = segment_identity(segment)
     rows = []
