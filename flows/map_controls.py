@@ -8,7 +8,8 @@ from typing import Any
 from flows.engine import Engine
 from tasks.assessment import load_checks
 from tasks.crash import crash_point
-from tasks.findings import finding_rows, from_check_results, from_verdicts
+from tasks.current import latest_versions
+from tasks.findings import finding_rows, from_check_results, from_verdicts, of_gone_assets
 from tasks.mapping.catalog import control_rows, load_catalogs
 from tasks.mapping.resolve import finding_control_rows, kind_control_rows, load_kinds, overlap_rows
 from tasks.probing.catalog import Family
@@ -66,9 +67,11 @@ def evaluate(run: Run, families: dict[str, Family], now: dt.datetime) -> list[di
     )
     titles = {check_id: (check.title, check.fix) for check_id, check in load_checks().items()}
     described = {name: (f.title, f.severity, f.fix) for name, f in families.items() if not f.control_group}
+    gone = {row["asset_id"] for row in latest_versions(run.lake) if row["state"] == "absent"}
     evaluations = [
         *from_check_results(checks, titles, now.date()),
         *from_verdicts([row for row in verdicts if row["family_id"] in described], described),
+        *of_gone_assets(previous, gone),
     ]
     return finding_rows(evaluations, {row["finding_id"]: row for row in previous}, run.run_id, now)
 

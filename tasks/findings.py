@@ -1,20 +1,22 @@
 """Findings: what a run's check results and verdicts mean for the list of things to mend.
 
 A finding is keyed by asset and rule, so it keeps its id over runs. Only a rule that was really evaluated again can
-change it: `unknown`, `error` or an attempt not made leaves a finding as it was.
+change it: `unknown`, `error` or an attempt not made leaves a finding as it was. It closes when the rule holds or no
+longer applies, and when its asset is gone.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.records import Outcome, digest
 
 OPEN = ("open", "triaged", "in_review", "confirmed", "regressed", "accepted")
+GONE = "the asset is gone: the sources that saw it read everything and see it no more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,13 @@ class Evaluation:
 def from_check_results(
     rows: Iterable[Mapping[str, Any]], titles: Mapping[str, tuple[str, str]], today: dt.date
 ) -> list[Evaluation]:
-    """Evaluations of the checks that failed or passed; `titles` maps a check id to (title, fix).
+    """Evaluations of the checks that could be answered; `titles` maps a check id to (title, fix).
 
     A waiver in the row's evidence makes a failing check `accepted` until the day it expires.
     """
     found = []
     for row in rows:
-        if row["outcome"] not in (Outcome.FAIL, Outcome.PASS):
+        if row["outcome"] == Outcome.UNKNOWN:
             continue
         title, fix = titles[row["check_id"]]
         waiver = json.loads(row["evidence"]).get("waiver")
@@ -111,6 +113,28 @@ def from_verdicts(rows: Iterable[Mapping[str, Any]], families: Mapping[str, tupl
             )
         )
     return found
+
+
+def of_gone_assets(previous: Iterable[Mapping[str, Any]], gone: Collection[str]) -> list[Evaluation]:
+    """Evaluations that close what is still open on assets that are no longer there. `previous` are `findings` rows."""
+    return [
+        Evaluation(
+            finding_kind=row["finding_kind"],
+            rule_id=row["rule_id"],
+            asset_id=row["asset_id"],
+            title=row["title"],
+            severity=row["severity"],
+            fix=row["fix"],
+            summary=GONE,
+            state=None,
+            hits=0,
+            trials=0,
+            evidence=GONE,
+            proof_label=row["proof_label"],
+        )
+        for row in previous
+        if row["asset_id"] in gone and row["state"] in OPEN
+    ]
 
 
 def finding_rows(

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tasks.findings import finding_rows, from_check_results, from_verdicts
+from tasks.findings import GONE, finding_rows, from_check_results, from_verdicts, of_gone_assets
 
 TODAY = dt.date(2026, 11, 23)
 TITLES = {"AGT-01": ("Lethal trifecta", "Split the agent")}
@@ -56,11 +56,12 @@ EXPIRED = {"until": "2026-11-22", "by": "ciso", "reason": "migration"}
         ("pass", "open", None, "fixed"),
         ("pass", "accepted", None, "fixed"),
         ("unknown", "open", None, None),
-        ("not_applicable", "open", None, None),
+        ("not_applicable", "open", None, "fixed"),
+        ("not_applicable", None, None, None),
     ],
 )
 def test_states(outcome: str, old: str | None, waiver: dict[str, str] | None, expected: str | None) -> None:
-    """Unknown changes nothing; only a real pass fixes; a fixed one that fails again has regressed."""
+    """Unknown changes nothing; a pass fixes, and so does a rule that no longer applies; what fails again regressed."""
     assert state_after(outcome, old, waiver) == expected
 
 
@@ -107,3 +108,22 @@ def test_ids_are_stable_and_history_grows() -> None:
     [two] = finding_rows(evaluations, {one["finding_id"]: one}, "r2", later)
     assert two["finding_id"] == one["finding_id"]
     assert (two["seq"], two["discovered_at"], two["evaluated_at"]) == (2, first, later)
+
+
+@pytest.mark.parametrize(
+    ("old", "gone", "expected"),
+    [
+        ("open", "agent:a", "fixed"),
+        ("accepted", "agent:a", "fixed"),
+        ("fixed", "agent:a", None),
+        ("false_positive", "agent:a", None),
+        ("open", "agent:b", None),
+    ],
+)
+def test_a_gone_asset_closes_its_findings(old: str, gone: str, expected: str | None) -> None:
+    """Once: what is closed already gets no further row, and other assets keep theirs."""
+    now = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+    [row] = finding_rows(from_check_results([result("fail")], TITLES, TODAY), {}, "r1", now)
+    row["state"] = old
+    closed = finding_rows(of_gone_assets([row], {gone}), {row["finding_id"]: row}, "r2", now)
+    assert [(one["state"], one["summary"]) for one in closed] == ([] if expected is None else [(expected, GONE)])

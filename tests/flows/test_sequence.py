@@ -47,6 +47,23 @@ def test_ids_last_and_a_finding_closes_and_returns(home: HomeMaker, target: Targ
     assert len(discovered) == 1
 
 
+def test_a_removed_asset_takes_its_findings_along(home: HomeMaker, target: TargetMaker) -> None:
+    """What is no longer declared or seen is gone; its findings close and stop counting."""
+    service = target(one="obedient", two="obedient")
+    entries = [asset_yaml(name, service.url(name)) for name in ("one", "two")]
+    here = home(entries, families=FEW)
+    first = here.inside()
+    here.inventory.write_text("schema: aispm.inventory/1\nassets:\n" + entries[0], encoding="utf-8")
+    second = here.inside()
+
+    assert second.posture["summary"]["assets_gone"] > 0
+    present = {asset["asset_id"] for asset in second.posture["assets"] if asset["state"] == "present"}
+    active = [f for f in second.posture["findings"] if f["state"] != "fixed"]
+    assert active
+    assert {f["asset_id"] for f in active} <= present
+    assert sum(second.posture["summary"]["findings"].values()) < sum(first.posture["summary"]["findings"].values())
+
+
 def test_the_second_of_two_runs_is_refused_while_the_first_works(home: HomeMaker, target: TargetMaker) -> None:
     service = target(one="slow")
     here = home([asset_yaml("one", service.url("one"))], families=FEW)
