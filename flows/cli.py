@@ -217,16 +217,22 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what is missing before a run."""
+    from flows.closing import inert
     from flows.first_use import diagnose
+    from tasks.settings import described
 
-    findings = diagnose(invocation.settings(), invocation.config)
+    settings = invocation.settings()
+    findings = diagnose(settings, invocation.config)
+    shown = described(settings, invocation.config, home=invocation.home) if show_config else {}
     if as_json:
-        emit({"schema": "aispm.doctor/1", "checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]})
+        checks = [{"name": n, "ok": ok, "detail": d} for n, ok, d in findings]
+        values = {name: {"value": value, "origin": origin} for name, (value, origin) in shown.items()}
+        emit({"schema": "aispm.doctor/1", "checks": checks} | ({"settings": values} if show_config else {}))
     else:
         for name, ok, detail in findings:
-            typer.echo(f"{'ok     ' if ok else 'MISSING'} {name}: {detail}")
-    if show_config:
-        typer.echo(str(invocation.settings()))
+            typer.echo(inert(f"{'ok     ' if ok else 'PROBLEM'} {name}: {detail}"))
+        for name, (value, origin) in shown.items():
+            typer.echo(inert(f"{name:<32} {value or '-':<32} {origin}"))
     if not all(ok for _, ok, _ in findings):
         raise typer.Exit(2)
 

@@ -112,8 +112,9 @@ def diagnose(settings: Settings, config: Path | None) -> list[tuple[str, bool, s
         reference = asset.props.get("credential")
         if reference:
             found.append(_tried(f"credential of {asset.id}", partial(_resolved, reference)))
-        if asset.active and asset.url:
-            found.append(_tried(f"reach {asset.id}", partial(_reach, asset.url)))
+        if asset.active and asset.url and (not reference or found[-1][1]):
+            listing = "/models" if "wire_format" in asset.props else ""
+            found.append(_tried(f"reach {asset.id}", partial(_reach, asset.url.rstrip("/") + listing, reference)))
     return found
 
 
@@ -137,6 +138,12 @@ def _disk(home: Path) -> str:
     return f"{free} MiB free"
 
 
-def _reach(url: str) -> str:
-    reply = httpx.get(url.rstrip("/") + "/models", timeout=5, follow_redirects=False)
-    return f"HTTP {reply.status_code} from {url}/models"
+def _reach(url: str, reference: str | None) -> str:
+    headers = {"Authorization": f"Bearer {resolve_secret(reference)}"} if reference else {}
+    with httpx.stream("GET", url, headers=headers, timeout=5, follow_redirects=False) as reply:
+        status = f"HTTP {reply.status_code} from {url}"
+    if reply.status_code in (401, 403):
+        raise ConfigError(f"{status}: " + ("the credential is refused" if reference else "it asks for a credential"))
+    if reply.status_code >= 500:
+        raise ConfigError(f"{status}: the service is not well")
+    return status

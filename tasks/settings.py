@@ -133,6 +133,32 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
     return settings
 
 
+def described(settings: Settings, path: Path | None = None, *, home: Path | None = None) -> dict[str, tuple[str, str]]:
+    """Every setting by its dotted name: its value, and where that comes from. `home` is the one given as an option."""
+    file = path or Path(os.environ.get("AISPM_CONFIG", "aispm.toml"))
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    found: dict[str, tuple[str, str]] = {}
+
+    def walk(value: Any, given: dict[str, Any], prefix: str) -> None:
+        for f in fields(value):
+            name, held = f"{prefix}{f.name}", getattr(value, f.name)
+            if is_dataclass(held):
+                walk(held, given.get(f.name, {}), f"{name}.")
+                continue
+            origin = f"{file}:{_line(text, name)}" if f.name in given else "default"
+            shown = [str(v) for v in held] if isinstance(held, tuple) else held
+            found[name] = ("" if shown is None else str(shown), origin)
+
+    walk(settings, tomllib.loads(text), "")
+    for name, option in (("home", home), ("inventory", None)):
+        variable = os.environ.get(f"AISPM_{name.upper()}")
+        if variable:
+            found[name] = (found[name][0], f"environment AISPM_{name.upper()}")
+        if option is not None and str(option) != variable:
+            found[name] = (found[name][0], f"--{name}")
+    return found
+
+
 def _build(cls: type, data: dict[str, Any], file: Path, text: str, prefix: str) -> Any:
     hints = get_type_hints(cls)
     known = {f.name for f in fields(cls)}
@@ -140,11 +166,15 @@ def _build(cls: type, data: dict[str, Any], file: Path, text: str, prefix: str) 
     for key, value in data.items():
         if key not in known:
             options = ", ".join(sorted(known))
-            raise ConfigError(f"unknown setting `{prefix}{key}`; known here: {options}", file, _line(text, key))
+            raise ConfigError(
+                f"unknown setting `{prefix}{key}`; known here: {options}", file, _line(text, f"{prefix}{key}")
+            )
         hint = hints[key]
         if is_dataclass(hint) and isinstance(hint, type):
             if not isinstance(value, dict):
-                raise ConfigError(f"`{prefix}{key}` is a table: write [{prefix}{key}]", file, _line(text, key))
+                raise ConfigError(
+                    f"`{prefix}{key}` is a table: write [{prefix}{key}]", file, _line(text, f"{prefix}{key}")
+                )
             values[key] = _build(hint, value, file, text, f"{prefix}{key}.")
         else:
             values[key] = _coerce(hint, value, f"{prefix}{key}", file, text)
@@ -157,7 +187,7 @@ def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
     if kind is Path and isinstance(value, str):
         return Path(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     if (
         getattr(kind, "__origin__", None) is tuple
         and isinstance(value, list)
@@ -166,13 +196,21 @@ def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
         return tuple(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         if isinstance(value, int | float) and value <= 0 and kind is not bool and name != "probing.seed":
-            raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name.rsplit(".", 1)[-1]))
+            raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name))
         return value
-    raise ConfigError(f"`{name}` has the wrong type: {value!r}", file, _line(text, name.rsplit(".", 1)[-1]))
+    raise ConfigError(f"`{name}` has the wrong type: {value!r}", file, _line(text, name))
 
 
-def _line(text: str, key: str) -> int | None:
+def _line(text: str, name: str) -> int | None:
+    """Where the setting of this dotted name is written: its line, or that of its table."""
+    table, _, key = name.rpartition(".")
+    here = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip().lstrip("[").startswith(key):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            here = stripped.partition("]")[0].strip("[ ")
+            if here == name or here.startswith(f"{name}."):
+                return number
+        elif here == table and stripped.partition("=")[0].strip() == key:
             return number
-    return None
+    return next((n for n, line in enumerate(text.splitlines(), 1) if key in line), None)  # an inline table

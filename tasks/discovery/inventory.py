@@ -120,7 +120,9 @@ def load_inventory(path: Path) -> Inventory:
     Raises ConfigError with `path:line` and what to do.
     """
     if not path.exists():
-        raise ConfigError("no such inventory; copy inventory.example.yaml and adapt it", path)
+        raise ConfigError(
+            "no such inventory; `aispm init` writes one to adapt, inventory.example.yaml shows every field", path
+        )
     data, lines = load_yaml(path)
     return _Reader(path, lines).read(data)
 

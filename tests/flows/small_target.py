@@ -74,6 +74,8 @@ class SmallTarget:
                 manner = target.manners.get(self.path.split("/")[1], "absent")
                 if manner in ("500", "garbage", "huge", "slow"):
                     self._misbehave(manner)
+                elif manner == "unauthorized":
+                    self._send(401, {"error": {"message": "unknown key"}})
                 elif manner != "absent" and self.path.endswith("/models"):
                     self._send(200, {"object": "list", "data": [{"id": "small-1", "object": "model"}]})
                 else:

@@ -288,11 +288,35 @@ def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
     bare = here.cli("doctor")
     assert bare.returncode == 2
     for what in ("settings", "signing key", "inventory"):
-        assert re.search(rf"^MISSING {what}: .*aispm|^MISSING {what}: .*inventory", bare.stdout, re.MULTILINE), what
+        assert re.search(rf"^PROBLEM {what}: .*aispm init", bare.stdout, re.MULTILINE), what
     assert here.cli("init", "--url", "http://127.0.0.1:9/v1", "--credential", "env:SMALL_KEY").returncode == 0
     lacking = json.loads(here.cli("doctor", "--json").stdout)
-    wrong = {check["name"] for check in lacking["checks"] if not check["ok"]}
-    assert wrong == {"credential of llm/first", "reach llm/first"}
+    assert {check["name"] for check in lacking["checks"] if not check["ok"]} == {"credential of llm/first"}
+    nobody = json.loads(here.cli("doctor", "--json", SMALL_KEY="k").stdout)
+    assert {check["name"] for check in nobody["checks"] if not check["ok"]} == {"reach llm/first"}
+
+
+def test_doctor_asks_the_endpoint_with_its_key(tmp_path: Path, target: TargetMaker) -> None:
+    """A key that is there but refused is a problem now, not after a run of refused attempts."""
+    here, service = Home(tmp_path), target(one="unauthorized", two="obedient")
+    assert here.cli("init", "--url", service.url("one"), "--credential", "env:SMALL_KEY").returncode == 0
+    refused = here.cli("doctor", SMALL_KEY="not-for-the-screen")
+    assert refused.returncode == 2
+    assert re.search(r"^PROBLEM reach llm/first: HTTP 401 .*credential is refused", refused.stdout, re.MULTILINE)
+    assert "not-for-the-screen" not in refused.stdout + refused.stderr
+    here.inventory.write_text(here.inventory.read_text().replace("/one/", "/two/"))
+    assert here.cli("doctor", SMALL_KEY="k").returncode == 0
+
+
+def test_doctor_shows_every_setting_with_its_origin(tmp_path: Path) -> None:
+    here = Home(tmp_path)
+    here.cli("init")
+    shown = json.loads(here.cli("doctor", "--show-config", "--json", AISPM_INVENTORY="other.yaml").stdout)["settings"]
+    assert shown["probing.concurrency"] == {"value": "4", "origin": "aispm.toml:7"}
+    assert shown["probing.timeout_s"]["origin"] == "default"
+    assert shown["inventory"] == {"value": "other.yaml", "origin": "environment AISPM_INVENTORY"}
+    lines = here.cli("--home", "elsewhere", "doctor", "--show-config").stdout
+    assert re.search(r"^home +elsewhere +--home$", lines, re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
