@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.policy_commands import policy_app
 from gateway.errors import AispmError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ probe_app = typer.Typer(help="The probe families: list, count, check.", no_args_
 assets_app = typer.Typer(help="The inventory as the last run saw it.", no_args_is_help=True)
 finding_app = typer.Typer(help="Findings and their controls.", no_args_is_help=True)
 gateway_app = typer.Typer(help="The runtime gateway.", no_args_is_help=True)
-policy_app = typer.Typer(help="Signed gateway policies.", no_args_is_help=True)
 mappings_app = typer.Typer(help="Control mappings.", no_args_is_help=True)
 for name, sub in (
     ("probe", probe_app),
@@ -453,25 +453,3 @@ def gateway_verify_log(
             typer.echo(line)
     if report.problems:
         raise VerificationError(f"{len(report.problems)} problems found, the first in {report.problems[0].file}")
-
-
-@policy_app.command("sign")
-def policy_sign(
-    bundle: Annotated[Path, typer.Argument(help="policy.json")],
-    key: Annotated[Path, typer.Option(help="Private key file; made when missing.")],
-) -> None:
-    """Sign a policy bundle; writes policy.json.sig beside it."""
-    from flows.content import sign_policy
-
-    typer.echo(sign_policy(bundle, key))
-
-
-@policy_app.command("verify")
-def policy_verify(
-    bundle: Annotated[Path, typer.Argument(help="policy.json")],
-    key: Annotated[Path, typer.Option(help="Public key file.")],
-) -> None:
-    """Check a policy bundle as a gateway would."""
-    from flows.content import verify_policy
-
-    typer.echo(verify_policy(bundle, key))

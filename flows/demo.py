@@ -22,10 +22,10 @@ import httpx
 from flows.child_process import die_with_parent
 from flows.execute import execute, prepared
 from flows.outcome import Outcome
-from gateway.policy.bundle import compose_bundle, hash_agent_key, new_hash_key, sign_bundle
-from gateway.policy.root import compose_root, sign_root
-from gateway.policy.trust import new_keypair
+from gateway.policy.bundle import hash_agent_key
 from tasks.errors import AispmError, IncompleteError
+from tasks.policy.folder import Folder
+from tasks.policy.publications import init_folder, publish, read_draft, write_draft
 from tasks.runs import home_lock
 from tasks.settings import CONTENT_ROOT, GatewaySettings, OrchestratorSettings, load_settings
 
@@ -144,7 +144,7 @@ def _gateway(folder: Path, announced: dict[str, Any], url: str, lock: int) -> It
     """`python -m gateway` in front of the support assistant, under a policy signed here; yields its spool."""
     home = (folder / "gateway").resolve()
     home.mkdir(parents=True, exist_ok=True)
-    _sign_policy(home, folder)
+    _publish_policy(home, folder)
     config = home / "gateway.toml"
     config.write_text(
         f"""gateway_id = "nimbus-edge-1"
@@ -153,8 +153,8 @@ def _gateway(folder: Path, announced: dict[str, Any], url: str, lock: int) -> It
 port = {url.rsplit(":", 1)[1]}
 
 [policy]
-file = "policy.json"
-root = "root.1.json"
+file = "policy/published/policy.json"
+root = "policy/published/root.1.json"
 
 [spool]
 folder = "spool"
@@ -173,52 +173,18 @@ known_models = ["nimbus-support-1"]
         process.send_signal(signal.SIGTERM)
 
 
-def _sign_policy(home: Path, folder: Path) -> None:
+def _publish_policy(home: Path, folder: Path) -> None:
     """A fresh policy version for this start; keys and the tenant's hash key are made once."""
-    secret, state = home / "policy.key", home / "policy-version.json"
-    if not (home / "root.1.json.sig").exists():
-        _make_root(home, secret)
-    known: dict[str, Any] = (
-        json.loads(state.read_text()) if state.exists() else {"version": 0, "hash_key": new_hash_key()}
-    )
-    known["version"] += 1
+    signing, now = Folder(home / "policy"), dt.datetime.now(dt.UTC)
+    if not signing.draft.exists():
+        init_folder(signing, tenant="nimbus-bank", audience=["nimbus-edge-1"], now=now)
+    draft = read_draft(signing)
     app_key = (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()
-    now = dt.datetime.now(dt.UTC)
-    raw = compose_bundle(
-        tenant="nimbus-bank",
-        audience=["nimbus-edge-1"],
-        version=known["version"],
-        issued=now,
-        expires=now + dt.timedelta(days=7),
-        hash_key=known["hash_key"],
-        agents=[{"id": "mobile-app", "key_hash": hash_agent_key(known["hash_key"], app_key)}],
-        rules={"iban": {"request": "redact", "response": "redact"}},
-        tools={"mobile-app": ["get_balance", "list_accounts"]},
-    )
-    (home / "policy.json").write_bytes(raw)
-    (home / "policy.json.sig").write_bytes(sign_bundle(raw, bytes.fromhex(secret.read_text().strip())))
-    state.write_text(json.dumps(known), encoding="utf-8")
-
-
-def _make_root(home: Path, secret: Path) -> None:
-    """The keys that this demo's gateway trusts, and its first root."""
-    root_keys, policy_keys, now = new_keypair(), new_keypair(), dt.datetime.now(dt.UTC)
-    for path, private in ((home / "root.key", root_keys.private), (secret, policy_keys.private)):
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-            handle.write(private.hex() + "\n")
-    raw = compose_root(
-        tenant="nimbus-bank",
-        version=1,
-        epoch=1,
-        issued=now,
-        expires=now + dt.timedelta(days=365),
-        threshold=1,
-        root_keys=[root_keys.public],
-        policy_keys=[policy_keys.public],
-    )
-    (home / "root.1.json").write_bytes(raw)
-    (home / "root.1.json.sig").write_bytes(sign_root(raw, root_keys.private))
+    draft["agents"] = [{"id": "mobile-app", "key_hash": hash_agent_key(draft["hash_key"], app_key)}]
+    draft["tools"] = {"mobile-app": ["get_balance", "list_accounts"]}
+    draft["rules"] = {"iban": {"request": "redact", "response": "redact"}}
+    write_draft(signing, draft)
+    publish(signing, key=None, now=now, days=7)
 
 
 async def _traffic(url: str, key: str) -> None:

@@ -1,0 +1,1 @@
+"""The signing side of gateway policies: the folder of whoever writes them. Gateways hold none of this."""
