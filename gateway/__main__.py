@@ -12,6 +12,7 @@ import uvloop
 from aiohttp import http_parser
 
 from gateway.errors import AispmError, ConfigError
+from gateway.ledger.opening import open_store
 from gateway.listen import tls_context
 from gateway.loading import Loader
 from gateway.process import log_key, serve_all, serve_worker
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.check:
             asyncio.run(ensure_policy(settings, loader, wait=False))
             loader.check()
+            open_store(settings).close()
             tls_context(settings.listen)
             if settings.spool.signing_key is not None:
                 log_key(settings.spool.signing_key)

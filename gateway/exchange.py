@@ -25,6 +25,7 @@ from gateway.policy.bundle import Agent
 from gateway.reasons import Refusal
 from gateway.routing import Place
 from gateway.settings import GatewaySettings, Route
+from gateway.spending import Spending
 from gateway.upstream import Upstream
 from gateway.wire.format import JSON_TYPE, Endpoint
 
@@ -44,6 +45,7 @@ class Services:
     upstreams: Mapping[str, Upstream]
     policy: PolicyInForce
     calls: CallMemory
+    spending: Spending
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker ends: streams that would stay open for as long as their client likes end too."""
 
@@ -84,6 +86,7 @@ class ExchangeHandler(ABC):
     async def run(self) -> web.StreamResponse:
         """The answer. Raises Refusal."""
         route, endpoint = self._enter()
+        await self.services.spending.admit(self.rules.policy, self.exchange.agent_id or "")
         return await self.answer(route, endpoint)
 
     @abstractmethod
@@ -179,9 +182,14 @@ class ExchangeHandler(ABC):
                     exchange.decision = inspection.decision
                     exchange.reason_code, exchange.scope = inspection.reason()
                 rows = inspection.rows(exchange.part)
+            rows += self.budget_rows()
             self._record([*rows, exchange.row("exchange")])
             self._recorded = True
         await self._durable()
+
+    def budget_rows(self) -> list[dict[str, Any]]:
+        """`budget` events, once all money of the request is settled; a kind of request that costs money has some."""
+        return []
 
     async def refuse(self, refusal: Refusal) -> web.StreamResponse:
         """The error the client gets: a body, or the last event of a stream that already runs."""
@@ -193,6 +201,8 @@ class ExchangeHandler(ABC):
         exchange.resp_bytes = (exchange.resp_bytes or 0) + len(raw)
         exchange.decision, exchange.reason_code, exchange.reason_detail = "block", refusal.code, refusal.detail
         exchange.scope = refusal.scope
+        if refusal.retry_after is not None:
+            self.headers["Retry-After"] = str(refusal.retry_after)
         try:
             await self.finish(499 if refusal.detail == "client_closed" else status, refused=True)
         except Refusal as broken:  # the log itself refuses; the client learns that and nothing else

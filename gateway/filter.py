@@ -77,6 +77,14 @@ class Inspection:
         self.tools = ToolRules(rules.policy, agent_id, asset_id)
         self.matches: dict[Match, int] = {}
         self.tool_uses: dict[ToolUse, int] = {}
+        self.streamed_bytes = 0
+        """Of output that came in a stream, in UTF-8: no fewer than its tokens. For streams that end uncounted."""
+        self.usage_asked = True
+        """Whether the client itself wants the token counts of a stream."""
+
+    def count_output(self, text: str) -> None:
+        """Note a piece of streamed output, as it comes. `Channel` does; what is held without one must be told here."""
+        self.streamed_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def scan(self, fields: Fields) -> None:
         """Scan what was collected and redact in place what must be; blocks are noted, not raised (see `verdict`)."""

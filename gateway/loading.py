@@ -13,6 +13,7 @@ from gateway.pattern_files import load_patterns
 from gateway.policy.bundle import Policy
 from gateway.policy.files import PublishedFolder, Remembered, Source, load_policy
 from gateway.settings import GatewaySettings
+from gateway.spending import check_limits
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ class Loader:
         if unknown := sorted(set(policy.rules) - {p.id for p in (*self._patterns, *policy.custom_patterns)}):
             # A rule that cannot be enforced must not look as if it were.
             raise ConfigError(f"the policy has rules for patterns that this gateway lacks: {', '.join(unknown)}")
+        check_limits(policy, self._now().timestamp())
 
     def _rules(self, policy: Policy, current: RuleSet | None) -> RuleSet:
         self._check(policy)

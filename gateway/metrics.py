@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,19 @@ class Metrics:
         self._latency.add((event.get("latency_us") or 0) / 1e6)
         self._filter.add((event.get("filter_us") or 0) / 1e6)
 
-    def text(self, *, policy_version: int, ready: bool, segment_no: int, lost_events: int) -> str:
-        """The whole exposition; the arguments are what the worker knows at this moment."""
-        return "\n".join(self._lines(policy_version, ready, segment_no, lost_events)) + "\n"
+    def text(
+        self,
+        *,
+        policy_version: int,
+        ready: bool,
+        segment_no: int,
+        lost_events: int,
+        budgets: Sequence[tuple[str, int, int, int]] = (),
+    ) -> str:
+        """The whole exposition; the arguments are what the worker knows at this moment. Of each budget: id, limit,
+        spent and held, as in `gateway.spending.Standing`."""
+        lines = [*self._lines(policy_version, ready, segment_no, lost_events), *_budgets(budgets)]
+        return "\n".join(lines) + "\n"
 
     def _lines(self, policy_version: int, ready: bool, segment_no: int, lost_events: int) -> Iterator[str]:
         for name, says, labels, counter in (
@@ -114,6 +124,15 @@ def _counter(name: str, says: str, labels: tuple[str, ...], counter: Mapping[tup
     for values, count in sorted(counter.items()):
         shown = ",".join(f'{label}="{_escaped(value)}"' for label, value in zip(labels, values, strict=True))
         yield f"{name}{{{shown}}} {count}"
+
+
+def _budgets(budgets: Sequence[tuple[str, int, int, int]]) -> Iterator[str]:
+    name = "aispm_gateway_budget_micro_usd"
+    yield f"# HELP {name} Budgets in their current period, all workers together, as this worker last heard"
+    yield f"# TYPE {name} gauge"
+    for budget, *amounts in sorted(budgets):
+        for what, amount in zip(("limit", "spent", "held"), amounts, strict=True):
+            yield f'{name}{{budget="{_escaped(budget)}",amount="{what}"}} {amount}'
 
 
 def _single(name: str, says: str, value: int, kind: str = "counter") -> Iterator[str]:

@@ -12,6 +12,7 @@ from gateway.exchange import ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.reasons import Refusal
 from gateway.settings import Route
+from gateway.spending import CODES, Purchase
 from gateway.strict_json import parse
 from gateway.upstream import check_status
 from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage
@@ -25,9 +26,23 @@ class ModelCall(ExchangeHandler):
 
     _stream: Stream | None = None
     _sent = 0.0
+    _purchase: Purchase | None = None
+    _worked = False
+    """Whether the provider may have done something that costs money."""
+    _received: int | None = None
+    """Bytes of output that came, None while a whole reply has not."""
 
     async def answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
         """See `ExchangeHandler`."""
+        try:
+            return await self._answer(route, endpoint)
+        except Refusal as refusal:
+            self._worked = self._worked and refusal.detail != "connect"
+            raise
+        finally:  # also when the server stops in the middle, which no refusal tells of
+            self._settle()
+
+    async def _answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
         upstream = self.services.upstreams[self.exchange.route or ""]
         reader, streamed = endpoint.format, False
         raw: bytes | None = None
@@ -35,10 +50,10 @@ class ModelCall(ExchangeHandler):
         if reader is not None:
             body = await self._inspected(await self.read_json_bytes(), reader, route)
             streamed = reader.streamed(body) if endpoint.streamed is None else endpoint.streamed
-            raw = orjson.dumps(body)
+            raw = await self._paid(body, reader)
         headers["Accept"] = reader.stream_type if reader is not None and streamed else JSON_TYPE
         await self.record_open()
-        self._sent = time.perf_counter()
+        self._sent, self._worked = time.perf_counter(), True
         async with upstream.request(endpoint.method, self.place.upstream_path, raw, headers) as reply:
             self.exchange.upstream_status = reply.status
             if reader is not None and streamed and reply.status == 200:
@@ -88,11 +103,56 @@ class ModelCall(ExchangeHandler):
         inspection.verdict(REQUEST)
         return body
 
+    async def _paid(self, body: Any, reader: Format) -> bytes:
+        """The body to send, once the most that it can cost is reserved. Raises Refusal."""
+        spending, policy, exchange = self.services.spending, self.rules.policy, self.exchange
+        model = self.place.model or body["model"]
+        purchase = self._purchase = spending.quote(
+            policy, exchange.agent_id or "", exchange.upstream_domain or "", model
+        )
+        cap = reader.output_cap(body)
+        if cap is None and purchase.budgets and policy.prices is not None:
+            cap = policy.prices.default_max_tokens
+            reader.set_output_cap(body, cap)
+        raw = orjson.dumps(body)
+        await spending.reserve(policy, purchase, len(raw), None if cap is None else cap * reader.choices(body))
+        return raw
+
+    def _settle(self) -> None:
+        """Book what the request cost, once: on what the provider counted, else on what came from it."""
+        purchase, exchange = self._purchase, self.exchange
+        if purchase is None or purchase.settled:
+            return
+        stream = self._stream
+        if not self._worked or exchange.upstream_status not in (200, None):
+            purchase.bill((None, None, None), complete=True, received=0, free=True)
+        elif exchange.upstream_status == 200 and (stream is not None or self._received is not None):
+            received = self.inspection.streamed_bytes if stream is not None else self._received or 0
+            complete = stream is None or stream.complete
+            tokens = exchange.tokens_in, exchange.tokens_out, exchange.tokens_cached
+            purchase.bill(tokens, complete=complete, received=received, free=False)
+            exchange.tokens_in, exchange.tokens_out, exchange.tokens_cached = purchase.tokens
+        self.services.spending.settle(purchase)
+        exchange.usage_source, exchange.cost_micro_usd = purchase.usage_source, purchase.cost
+        if purchase.reservation is not None:
+            exchange.reserved_micro_usd = purchase.reserved
+
+    def budget_rows(self) -> list[dict[str, Any]]:
+        """See `ExchangeHandler`."""
+        self._settle()
+        purchase, exchange = self._purchase, self.exchange
+        if purchase is None:
+            return []
+        if exchange.decision == "allow" and (flagged := purchase.flagged) is not None:
+            exchange.decision, exchange.reason_code, exchange.scope = "flag", CODES[flagged.period], REQUEST
+        return purchase.rows(exchange.part)
+
     async def _whole(self, reply: ClientResponse, raw: bytes, reader: Format | None) -> web.Response:
         """A reply that was read to its end before anything is sent. Raises Refusal."""
         inspection, exchange = self.inspection, self.exchange
         check_status(reply.status)
         exchange.upstream_us = microseconds(self._sent)
+        self._received = len(raw)
 
         def work() -> Any:
             body = parse(raw, scope=RESPONSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -12,7 +13,7 @@ from gateway.metrics import CONTENT_TYPE, Metrics
 class Operations:
     """`/healthz` answers 200 as long as the process serves, `/readyz` 503 while requests would be refused."""
 
-    def __init__(self, metrics: Metrics, faults: Callable[[], list[str]], gauges: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, metrics: Metrics, faults: Callable[[], list[str]], gauges: Callable[[], dict[str, Any]]) -> None:
         """`faults` names what keeps the worker from answering requests; `gauges` as the parameters of `text`."""
         self._metrics, self._faults, self._gauges = metrics, faults, gauges
 

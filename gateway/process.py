@@ -10,6 +10,7 @@ import os
 import signal
 import ssl
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from gateway.errors import ConfigError
+from gateway.ledger.leases import Ledger
+from gateway.ledger.opening import open_store
 from gateway.listen import bind, load_certificate, serve, tls_context
 from gateway.loading import Loader
 from gateway.log import EventLog
@@ -27,6 +30,7 @@ from gateway.pulling import make_puller, tell_parent
 from gateway.secrets import resolve_secret
 from gateway.server import Gateway, utc_now
 from gateway.settings import GatewaySettings
+from gateway.spending import Spending
 from gateway.wal import Wal
 from gateway.workers import Workers, end_with_parent
 
@@ -43,7 +47,7 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
     metrics = Metrics()
     log = open_log(settings, number, metrics)
     try:
-        gateway = Gateway(settings, loader, log)
+        gateway = Gateway(settings, loader, log, open_spending(settings, number))
     except BaseException:
         log.close()
         raise
@@ -67,6 +71,8 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
         closing.push_async_callback(gateway.close)
         keeper = asyncio.create_task(log.keep(settings.spool.roll_seconds))
         closing.push_async_callback(_cancel, keeper)
+        leases = asyncio.create_task(gateway.spending.ledger.keep())
+        closing.push_async_callback(_cancel, leases)
         await gateway.start()
         ready: dict[str, object] = {"schema": SCHEMA, "pid": os.getpid()}
         where = bind(settings.listen.host, port, shared=supervised)
@@ -102,6 +108,12 @@ def open_log(settings: GatewaySettings, worker: int, metrics: Metrics) -> EventL
     return EventLog(wal, spool.audit, utc_now, metrics.observe)
 
 
+def open_spending(settings: GatewaySettings, worker: int) -> Spending:
+    """This boot's share of the ledger. Raises ConfigError or LedgerError."""
+    holder = f"{settings.gateway_id}-{worker}-{uuid.uuid4().hex}"
+    return Spending(Ledger(open_store(settings), holder, settings.ledger.lease_seconds, time.time), time.time)
+
+
 def log_key(reference: str) -> SigningKey:
     """The key behind `spool.signing_key`. Raises ConfigError."""
     return SigningKey(parse_key(resolve_secret(reference), "spool.signing_key"))
@@ -115,9 +127,14 @@ def operations(gateway: Gateway, log: EventLog, metrics: Metrics) -> Operations:
         found = [] if fault is None else [f"policy {fault}"]
         return found if log.writable else [*found, "log not writable"]
 
-    def gauges() -> dict[str, int]:
+    def gauges() -> dict[str, Any]:
         policy = gateway.policy.rules.policy
-        return {"policy_version": policy.version, "segment_no": log.segment_no, "lost_events": log.lost}
+        return {
+            "policy_version": policy.version,
+            "segment_no": log.segment_no,
+            "lost_events": log.lost,
+            "budgets": gateway.spending.standings(policy),
+        }
 
     return Operations(metrics, faults, gauges)
 

@@ -31,9 +31,13 @@ def reasons() -> dict[str, Reason]:
 class Refusal(Exception):  # noqa: N818 - a decision, not an error
     """The client does not get what it asked for. Raised with a code and detail of `reason_codes.yaml` only."""
 
-    def __init__(self, code: str, detail: str | None = None, scope: str = "request") -> None:
+    def __init__(
+        self, code: str, detail: str | None = None, scope: str = "request", retry_after: int | None = None
+    ) -> None:
+        """`retry_after`: seconds after which the same request may succeed."""
         reason = reasons()[code]
         super().__init__(f"{code} {detail or ''}".strip())
         self.code, self.detail, self.scope = code, detail, scope
         self.status = reason.status if detail is None else reason.details[detail]
         self.says = reason.says
+        self.retry_after = retry_after

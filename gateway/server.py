@@ -23,6 +23,7 @@ from gateway.model_call import ModelCall
 from gateway.reasons import Refusal
 from gateway.routing import Routing
 from gateway.settings import GatewaySettings
+from gateway.spending import Spending
 from gateway.upstream import Upstream
 from gateway.wire import mcp
 
@@ -37,8 +38,8 @@ def utc_now() -> datetime:
 class Gateway:
     """One worker: rules, log and upstreams behind `handle`.
 
-    `load` reads and verifies the policy (`gateway.loading.Loader`); it is called again on `reload`. `now` is the wall
-    clock that expiry is measured with.
+    `load` reads and verifies the policy (`gateway.loading.Loader`); it is called again on `reload`. `spending`
+    holds requests against the policy's budgets and rates. `now` is the wall clock that expiry is measured with.
     """
 
     def __init__(
@@ -46,15 +47,17 @@ class Gateway:
         settings: GatewaySettings,
         load: Callable[[RuleSet | None], Loaded],
         events: EventLog,
+        spending: Spending,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        self.spending = spending
         source = settings.policy
         watched = source.url is not None and source.on_stale == "deny"
         freshness = Freshness(settings.policy_memory, source.max_stale_s) if watched else None
         self.policy = PolicyInForce(load, now, freshness)
         upstreams = {name: Upstream(route, settings.limits) for name, route in settings.routes.items()}
         calls = CallMemory(settings.spool.folder / "mcp_calls.sqlite")
-        self._services = Services(settings, events, upstreams, self.policy, calls)
+        self._services = Services(settings, events, upstreams, self.policy, calls, spending)
         self._routing = Routing(settings.routes)
         events.append(self.policy.first_events)
 
@@ -68,10 +71,11 @@ class Gateway:
         self._services.closing.set()
 
     async def close(self) -> None:
-        """Close the pools, then the log: its segment becomes readable."""
+        """Close the pools and the ledger, then the log: its segment becomes readable."""
         for upstream in self._services.upstreams.values():
             await upstream.close()
         self._services.calls.close()
+        await self.spending.ledger.close()
         self._services.log.close()
 
     async def reload(self) -> None:

@@ -73,6 +73,20 @@ class Spool:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerStore:
+    kind: str = "sqlite"
+    """`sqlite`: one file for all workers of this host. `redis`: shared by hosts; needs the extra `redis`. `memory`: one
+    worker only, and all budgets start afresh with it."""
+    file: Path | None = None
+    """Of SQLite, on a disk of this host; default `ledger.sqlite` in the spool."""
+    url: str | None = None
+    """Of Redis: `redis://host:port/0`, or a reference (`env:NAME`, `file:PATH`) where it holds a password."""
+    lease_seconds: float = 6.0
+    """A worker that was not heard of for this long is taken for dead; what it leased then stays spent. Money that a
+    worker does not use goes back after a third of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     body_bytes: int = 8 << 20
     """Of a request: the largest context window in use, as text, with room; held in memory whole."""
@@ -123,6 +137,7 @@ class GatewaySettings:
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
     metrics: Metrics | None = None
+    ledger: LedgerStore = field(default_factory=LedgerStore)
 
     @property
     def policy_memory(self) -> Path:
@@ -136,8 +151,10 @@ _TABLES: dict[str, type] = {
     "listen": Listen,
     "limits": Limits,
     "metrics": Metrics,
+    "ledger": LedgerStore,
 }
 ON_STALE = ("keep", "deny")
+LEDGERS = ("sqlite", "redis", "memory")
 AUDITS = ("written", "strict", "available")
 MAX_WORKERS = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -185,6 +202,7 @@ class _Reader:
         if settings.spool.audit not in AUDITS:
             raise self.error(f"`spool.audit` is one of {', '.join(AUDITS)}", "audit")
         self._check_policy(settings.policy)
+        self._check_ledger(settings.ledger, settings.listen)
         if settings.limits.depth > 64:
             raise self.error("`limits.depth` is at most 64", "depth")
         return settings
@@ -223,7 +241,7 @@ class _Reader:
                 raise self.error(f"`{table}.{key}` is out of range", key)
             return hint(value)
         elif hint in (str, str | None) and isinstance(value, str):
-            if key in ("credential", "signing_key") and value.startswith("file:"):
+            if key in ("credential", "signing_key", "url") and value.startswith("file:"):
                 return f"file:{self.path.parent / Path(value[5:]).expanduser()}"
             return value
         raise self.error(f"`{table}.{key}` has the wrong type", key)
@@ -247,6 +265,16 @@ class _Reader:
                 raise self.error("`url` must be an absolute URL without user, query or fragment", "url")
             if url.scheme == "http" and not is_loopback(url.hostname):
                 raise self.error("`url` must be https: policies hold the hashes of all agent keys", "url")
+
+    def _check_ledger(self, ledger: LedgerStore, listen: Listen) -> None:
+        if ledger.kind not in LEDGERS:
+            raise self.error(f"`ledger.kind` is one of {', '.join(LEDGERS)}", "kind")
+        if ledger.kind == "memory" and listen.workers > 1:
+            raise self.error("a ledger in memory is for one worker: each would have limits of its own", "kind")
+        if (ledger.kind == "redis") != (ledger.url is not None) or (
+            ledger.kind != "sqlite" and ledger.file is not None
+        ):
+            raise self.error("`ledger.url` goes with kind redis, `ledger.file` with sqlite", "kind")
 
     def _check_route(self, route: Route) -> None:
         if route.api not in APIS:

@@ -136,6 +136,7 @@ class Channel:
     def feed(self, text: str) -> str:
         """What may be released now. A block is noted in the inspection; the caller must ask for its verdict first."""
         self._held += text
+        self._inspection.count_output(text)
         full, start = self._context + self._held, len(self._context)
         return self._release(full, start, self._hold.live_from(full, start))
 

@@ -162,6 +162,9 @@ class Ledger:
                     self._give_up(taken)
                     index, purse, _ = asking[found.place]
                     held = charges[index].amount <= found.room
+                    # Where money is short none may lie idle: it goes back, and this or another worker may then get it.
+                    purse.spare = 0
+                    self._wake.set()
                     if not held:
                         purse.final_room, purse.final_until = found.room, self._clock() + FINAL_SECONDS
                     raise ExhaustedError(index, held)

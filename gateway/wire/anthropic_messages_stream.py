@@ -138,6 +138,7 @@ class MessageStream(SseStream):
         """Add to what is held of a block. Raises Refusal when `text` is none, or too much is held."""
         if not isinstance(text, str):
             raise malformed(RESPONSE)
+        self._inspection.count_output(text)
         self._held += len(text) + 16  # empty pieces take room too
         if self._held > MAX_CALLS:
             raise Refusal("WIRE.LIMIT", "upstream", RESPONSE)

@@ -60,6 +60,7 @@ class OpenAIChat:
             options = body.get("stream_options")
             if not isinstance(options, dict | None):
                 raise malformed(REQUEST)
+            inspection.usage_asked = bool(options and options.get("include_usage"))
             body["stream_options"] = {**(options or {}), "include_usage": True}
 
     def read_response(self, body: Any, fields: Fields, inspection: Inspection) -> None:

@@ -45,7 +45,7 @@ class ChatStream(SseStream):
 
     def __init__(self, inspection: Inspection) -> None:
         super().__init__()
-        self._inspection = inspection
+        self.inspection = inspection
         self._engine = inspection.rules.engines[RESPONSE]
         self._hold = HoldBack(self._engine.patterns)
         self._template: dict[str, Any] | None = None
@@ -68,15 +68,17 @@ class ChatStream(SseStream):
             raise malformed(RESPONSE)
         if self._template is None:
             # Sent with every event as it was first seen, so that later chunks cannot carry text past the filter in it.
-            self._template = self._inspection.tree({k: value[k] for k in _TEMPLATE if k in value}, RESPONSE, "metadata")
+            self._template = self.inspection.tree({k: value[k] for k in _TEMPLATE if k in value}, RESPONSE, "metadata")
         extra = {k: v for k, v in value.items() if k not in _READ and v is not None}
         if "usage" in extra:
             self.usage = chat_usage(value)
+            if not self.inspection.usage_asked:  # a client that did not ask may not expect a chunk without choices
+                del extra["usage"]
         out = [self._choice(c) for c in choices]
         events = [c for c in out if c is not None]
         if extra:
-            extra = self._inspection.tree(extra, RESPONSE, "metadata")
-        self._inspection.verdict(RESPONSE)
+            extra = self.inspection.tree(extra, RESPONSE, "metadata")
+        self.inspection.verdict(RESPONSE)
         return sse({**(self._template or {}), "choices": events, **extra}) if extra or events else b""
 
     def end(self) -> bytes:
@@ -87,7 +89,7 @@ class ChatStream(SseStream):
                 delta = choice.finish()
                 if delta:
                     events.append({"index": index, "delta": delta, "finish_reason": None})
-        self._inspection.verdict(RESPONSE)
+        self.inspection.verdict(RESPONSE)
         return (sse({**(self._template or {}), "choices": events}) if events else b"") + SSE_DONE
 
     def error(self, refusal: Refusal, request_id: str) -> bytes:
@@ -114,18 +116,18 @@ class ChatStream(SseStream):
         if not (out or reason or other or new):
             return None
         if other:
-            other = self._inspection.tree(other, RESPONSE, "metadata")
+            other = self.inspection.tree(other, RESPONSE, "metadata")
         return {"index": index, "delta": out, "finish_reason": reason, **other}
 
     def channel(self) -> Channel:
         """A fresh channel for one text of a choice."""
-        return Channel(self._engine, self._hold, self._inspection, "assistant")
+        return Channel(self._engine, self._hold, self.inspection, "assistant")
 
     def clean_calls(self, message: dict[str, Any]) -> dict[str, Any]:
         """Completed `tool_calls` and `function_call`, checked and filtered."""
         fields = Fields(RESPONSE)
-        read_calls(message, fields, self._inspection)
-        self._inspection.scan(fields)
+        read_calls(message, fields, self.inspection)
+        self.inspection.scan(fields)
         return message
 
     def fixed(self, text: str) -> None:
@@ -133,7 +135,7 @@ class ChatStream(SseStream):
         if text not in _ORDINARY:
             fields = Fields(RESPONSE)
             fields.fixed(text, "metadata")
-            self._inspection.scan(fields)
+            self.inspection.scan(fields)
 
 
 class _Choice:
@@ -202,6 +204,7 @@ class _Choice:
                     raise malformed(RESPONSE)
                 whole[key] = known + value
                 self._held += len(value)
+                self._stream.inspection.count_output(value)
         if self._held > MAX_CALLS:
             raise Refusal("WIRE.LIMIT", "upstream", RESPONSE)
 

@@ -101,7 +101,11 @@ class ResponsesStream(SseStream):
         if kind in _BY_EVENT:
             part, what = _BY_EVENT[kind]
             out = self._text(part, what, value)
-        elif kind in _HELD or kind == "keepalive" or kind.startswith(_PROGRESS):
+        elif kind in _HELD:
+            if isinstance(delta := value.get("delta"), str):
+                self._inspection.count_output(delta)
+            out = b""
+        elif kind == "keepalive" or kind.startswith(_PROGRESS):
             out = b""
         elif kind == "response.output_item.added":
             out = self._item_added(value)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
+from gateway.ledger.leases import Ledger
+from gateway.ledger.memory import MemoryStore
 from gateway.listen import bind, serve
 from gateway.loading import Loader
 from gateway.log import EventLog
 from gateway.reasons import Refusal, reasons
 from gateway.server import Gateway, utc_now
 from gateway.settings import load_settings
+from gateway.spending import Spending
 from gateway.wal import Wal, closed_segments, read_segment
 
 
@@ -30,7 +34,8 @@ def inside(gateway_factory, simulator):
         async def main():
             wal = Wal(settings.spool.folder, settings.gateway_id, 0, "boot", 1 << 20, 10.0)
             log = EventLog(wal, audit, lambda: datetime.now(UTC))
-            gateway = Gateway(settings, Loader(settings, utc_now), log, **options)
+            spending = Spending(Ledger(options.pop("store", MemoryStore()), "w", 6.0, time.time), time.time)
+            gateway = Gateway(settings, Loader(settings, utc_now), log, spending, **options)
             await gateway.start()
             runner, url = await serve(gateway.handle, bind("127.0.0.1", 0, shared=False), 1.0)
             async with httpx.AsyncClient() as client:
