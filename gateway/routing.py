@@ -1,10 +1,12 @@
-"""Which endpoint a raw path means. Matched byte for byte: nothing is decoded, folded or resolved. No I/O."""
+"""Which endpoint a raw path means. Matched byte for byte: nothing is folded or resolved, and only a model's name is
+decoded, for events. No I/O."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from gateway.settings import Route
 from gateway.wire import APIS
@@ -18,15 +20,20 @@ class Place:
     api: Api
     route: str | None = None
     endpoint: Endpoint | None = None
-    model: str | None = None
-    """As written in the path; None when the body names it."""
+    segment: str | None = None
+    """The model as it is written in the path, percent-encoded; None when the body names it."""
+
+    @property
+    def model(self) -> str | None:
+        """Its name."""
+        return None if self.segment is None else unquote(self.segment)
 
     @property
     def upstream_path(self) -> str:
         """Below the route's `base_url`."""
         if self.endpoint is None:
             raise RuntimeError("there is no upstream for an unknown path")
-        return self.endpoint.upstream.replace("{model}", self.model or "")
+        return self.endpoint.upstream.replace("{model}", self.segment or "")
 
 
 class Routing:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.wire import anthropic, gemini, mcp, openai
+from gateway.wire import anthropic, bedrock, gemini, mcp, openai
 from gateway.wire.format import Api
 
 APIS: dict[str, Api] = {
     "anthropic": anthropic.API,
+    "bedrock": bedrock.API,
     "gemini": gemini.API,
     "openai": openai.API,
     "mcp": mcp.API,

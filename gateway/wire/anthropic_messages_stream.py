@@ -9,16 +9,14 @@ import orjson
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
-from gateway.stream import Channel, HoldBack
 from gateway.wire.anthropic_blocks import CALLS, SEALED, block_type, call_name, read_block
 from gateway.wire.anthropic_errors import error_body
 from gateway.wire.format import Usage, count, malformed
+from gateway.wire.held import Held
 from gateway.wire.sse import SseStream, sse
 
 MAX_OPEN = 16
 """Blocks that may be unfinished at once; providers finish one before the next."""
-MAX_CALLS = 256 << 10
-"""Characters of all unfinished calls and signatures that are held; longer ones end the stream."""
 
 _TEXTS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
 """Blocks whose text is passed on as it comes -> the type of its deltas, the member with the text."""
@@ -42,12 +40,10 @@ class MessageStream(SseStream):
     def __init__(self, inspection: Inspection) -> None:
         super().__init__()
         self._inspection = inspection
-        self._engine = inspection.rules.engines[RESPONSE]
-        self._hold = HoldBack(self._engine.patterns)
+        self.texts = Held(inspection)
         self._open: dict[int, _Text | _Call] = {}
         self._next = 0
         self._began = False
-        self._held = 0
         self.complete = False
         self.usage = Usage()
 
@@ -130,45 +126,10 @@ class MessageStream(SseStream):
             raise malformed(RESPONSE)
         return self._open[index]
 
-    def channel(self, kind: str) -> Channel:
-        """For the text of one block; reasoning is signed."""
-        return Channel(self._engine, self._hold, self._inspection, "assistant", sealed=kind == "thinking")
-
-    def hold(self, parts: list[str], text: Any) -> None:
-        """Add to what is held of a block. Raises Refusal when `text` is none, or too much is held."""
-        if not isinstance(text, str):
-            raise malformed(RESPONSE)
-        self._inspection.count_output(text)
-        self._held += len(text) + 16  # empty pieces take room too
-        if self._held > MAX_CALLS:
-            raise Refusal("WIRE.LIMIT", "upstream", RESPONSE)
-        parts.append(text)
-
-    def release(self, parts: list[str]) -> str:
-        """What was held of a block."""
-        text = "".join(parts)
-        self._held -= len(text) + 16 * len(parts)
-        return text
-
     def read(self, block: dict[str, Any]) -> None:
         """Check and filter a block that is whole."""
         fields = Fields(RESPONSE)
         read_block(block, "assistant", fields, self._inspection)
-        self._inspection.scan(fields)
-
-    def call(self, block: dict[str, Any], raw: str) -> str:
-        """Check and filter a call; returns the arguments to send."""
-        arguments, fields = {"partial_json": raw}, Fields(RESPONSE)
-        parsed = fields.json_text(arguments, "partial_json", "tool_args")
-        fields.members(block, "tool_args", ("input",))
-        self._inspection.tool_call(call_name(block, RESPONSE), parsed, RESPONSE, "tool_args")
-        self._inspection.scan(fields)
-        return arguments["partial_json"]
-
-    def fixed(self, text: str) -> None:
-        """Scan what is passed on as it is."""
-        fields = Fields(RESPONSE)
-        fields.fixed(text, "assistant")
         self._inspection.scan(fields)
 
     def citation(self, value: Any) -> Any:
@@ -194,7 +155,7 @@ class _Text:
     def __init__(self, stream: MessageStream, index: int, kind: str) -> None:
         self._stream, self._index = stream, index
         self._delta, self._key = _TEXTS[kind]
-        self._channel = stream.channel(kind)
+        self._channel = stream.texts.channel(sealed=kind == "thinking")
         self._signature: list[str] = []
 
     def start(self, block: dict[str, Any]) -> bytes:
@@ -203,7 +164,7 @@ class _Text:
             raise malformed(RESPONSE)
         block[self._key] = ""
         if signature:
-            self._stream.hold(self._signature, signature)
+            self._stream.texts.keep(self._signature, signature)
             block["signature"] = ""
         self._stream.read(block)
         return _event("content_block_start", index=self._index, content_block=block) + self._out(
@@ -215,7 +176,7 @@ class _Text:
         if kind == self._delta and isinstance(text, str):
             return self._out(self._channel.feed(text))
         if kind == "signature_delta" and self._key == "thinking":
-            self._stream.hold(self._signature, delta.get("signature"))
+            self._stream.texts.keep(self._signature, delta.get("signature"))
             return b""
         if kind == "citations_delta" and self._key == "text":
             citation = self._stream.citation(delta.get("citation"))
@@ -225,8 +186,8 @@ class _Text:
     def stop(self) -> bytes:
         out = self._out(self._channel.finish())
         if self._signature:
-            signature = self._stream.release(self._signature)
-            self._stream.fixed(signature)
+            signature = self._stream.texts.release(self._signature)
+            self._stream.texts.sealed(signature)
             out += _delta(self._index, "signature_delta", signature=signature)
         return out
 
@@ -247,15 +208,16 @@ class _Call:
     def feed(self, kind: str, delta: dict[str, Any]) -> bytes:
         if kind != "input_json_delta":
             raise malformed(RESPONSE)
-        self._stream.hold(self._parts, delta.get("partial_json"))
+        self._stream.texts.keep(self._parts, delta.get("partial_json"))
         return b""
 
     def stop(self) -> bytes:
-        raw = self._stream.release(self._parts)
+        raw = self._stream.texts.release(self._parts)
         if raw and self._given:
             raise malformed(RESPONSE)
         self._block["input"] = {}
-        raw = self._stream.call(self._block, raw or orjson.dumps(self._given).decode())
+        name = call_name(self._block, RESPONSE)
+        raw = self._stream.texts.call(name, self._block, raw or orjson.dumps(self._given).decode())
         return _event("content_block_start", index=self._index, content_block=self._block) + _delta(
             self._index, "input_json_delta", partial_json=raw
         )

@@ -116,8 +116,8 @@ class GeminiTokenCount(Gemini):
         fields.members(body, "metadata")
 
     def usage(self, body: Any) -> Usage:
-        """None: no model reads the request."""
-        return Usage()
+        """Nothing: no model reads the request."""
+        return Usage(0, 0)
 
     def output_cap(self, body: Any) -> int | None:
         """No model answers."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
@@ -130,6 +132,7 @@ class GeminiStream(SseStream):
 
     def read(self, part: dict[str, Any]) -> None:
         """Check and filter a part that is whole."""
+        self._inspection.count_output(orjson.dumps(part).decode())
         fields = Fields(RESPONSE)
         read_part(part, "assistant", fields, self._inspection)
         self._inspection.scan(fields)

@@ -354,5 +354,8 @@ CARRIERS = (
         "gemini", "/v1beta/models/sim-1:generateContent", "/v1beta/models/sim-1:streamGenerateContent?alt=sse",
         built_ins=({"tools": [{"googleSearch": {}}]}, {"tools": [{"code_execution": {}}]}),
     ),
-    Carrier("bedrock_converse", "/model/sim-1/converse", "/model/sim-1/converse-stream"),
+    Carrier(
+        "bedrock_converse", "/model/sim-1/converse", "/model/sim-1/converse-stream",
+        built_ins=({"toolConfig": {"tools": [{"systemTool": {"name": "nova_grounding"}}]}},),
+    ),
 )  # fmt: skip

@@ -13,8 +13,9 @@ from gateway.filter import Inspection
 from gateway.reasons import Refusal
 from gateway.strict_json import parse
 from gateway.wire.anthropic_messages import AnthropicMessages, AnthropicTokenCount
-from gateway.wire.anthropic_messages_stream import MAX_CALLS, MAX_OPEN, MessageStream
+from gateway.wire.anthropic_messages_stream import MAX_OPEN, MessageStream
 from gateway.wire.format import Usage
+from gateway.wire.held import MAX_HELD
 from gateway.wire.sse import sse
 
 AWS = "AKIA" + "QYLPMN5HHHFPZAM2"
@@ -119,7 +120,7 @@ def test_tokens_are_counted_without_a_cap(gateway, simulator, client):
     with pytest.raises(anthropic.PermissionDeniedError):
         client.messages.count_tokens(model="sim-1", messages=[{"role": "user", "content": AWS}])
     reader = AnthropicTokenCount()
-    assert (reader.output_cap({}), reader.choices({}), reader.usage({"input_tokens": 9})) == (0, 1, Usage())
+    assert (reader.output_cap({}), reader.choices({}), reader.usage({"input_tokens": 9})) == (0, 1, Usage(0, 0))
 
 
 def test_models_are_listed(gateway, simulator, client):
@@ -419,7 +420,7 @@ CALL = {"type": "content_block_start", "index": 0, "content_block": USE}
         ("WIRE.UNSCANNABLE", [START, {**TEXT, "content_block": {"type": "new_block"}}]),
         ("WIRE.UNSCANNABLE", [START, {**TEXT, "content_block": {"type": "container_upload", "file_id": "f"}}]),
         ("WIRE.LIMIT", [START, CALL, *[{"type": "content_block_delta", "index": 0, "delta": {
-            "type": "input_json_delta", "partial_json": "x" * (MAX_CALLS // 4)}}] * 4]),
+            "type": "input_json_delta", "partial_json": "x" * (MAX_HELD // 4)}}] * 4]),
         ("SYSTEM.BACKEND", [START, {"type": "error", "error": {"type": "overloaded_error"}}]),
     ],
 )  # fmt: skip

@@ -359,7 +359,7 @@ def test_counting_takes_contents_alone(rules):
     reader, inspection = GeminiTokenCount(), Inspection(rules, "support")
     with pytest.raises(Refusal, match="option"):
         reader.read_request({"generateContentRequest": contents({"text": "x"})}, Fields(REQUEST), inspection)
-    assert (reader.output_cap({}), reader.usage({"totalTokens": 9})) == (0, Usage())
+    assert (reader.output_cap({}), reader.usage({"totalTokens": 9})) == (0, Usage(0, 0))
 
 
 def test_caps_and_choices_can_be_read_and_set(rules, carrier):
