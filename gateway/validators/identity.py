@@ -72,9 +72,9 @@ def nino(value: str) -> int:
 
 
 def phone(value: str) -> int:
-    """An international number: 8 to 15 digits (ITU-T E.164), in groups of two or more behind the first."""
+    """An international number: 8 to 15 digits (ITU-T E.164), the last group of two or more."""
     groups = re.findall("[0-9]+", value)
-    return len(value) if 8 <= sum(map(len, groups)) <= 15 and all(len(g) > 1 for g in groups[1:]) else 0
+    return len(value) if 8 <= sum(map(len, groups)) <= 15 and len(groups[-1]) > 1 else 0
 
 
 def phone_us(value: str) -> int:

@@ -14,13 +14,16 @@ import orjson
 from gateway.validators.checksums import crc32_tail
 
 _PLACEHOLDER = re.compile(
-    r"(?i)example|placeholder|change_?me|your[_-]?|my[_-]|xxxx|1234567|abcdef|\*{3}|\.\.\.|<|\$\{|\{\{|redacted|dummy|fake"
+    r"(?i)example|placeholder|change_?me|(?<![a-z])(?:your|dummy|fake)|(?<![a-z0-9])my[_-]"
+    r"|xxxx|1234567|abcdef|\*{3}|\.\.\.|<|\$\{|\{\{|redacted"
 )
 _STAND_INS = frozenset(
     ("password", "passwd", "pass", "pwd", "pw", "mypassword", "mypass", "secret", "token", "user", "username", "admin")
 ) | {"root", "guest", "test", "changeit"}
 _NAMES_ITSELF = re.compile("(?i)pass|secret|token|key|seed|(?-i:I[Dd]$)")
-_CODE = re.compile(r"[A-Za-z_]\w*[.(\[]|^[a-z]+(?:[_-][a-z]+)+(?:[_-]?[0-9]{1,3})?$|[()\[\]{}]|^\$|^%\(|^/|::|->|==")
+_CODE = re.compile(
+    r"^[A-Za-z_]+(?:\.[A-Za-z_]+[0-9]?)+$|^[a-z]+(?:[_-][a-z]+)+(?:[_-]?[0-9]{1,3})?$|[()\[\]{}]|^\$\w+$|^%\(|^/|::|->|=="
+)
 _MACAROON = b"\x02\x01"
 """Version 2, then the field `location` (libmacaroons binary format); its length and a host name follow."""
 
@@ -44,9 +47,9 @@ def random_hex(value: str) -> int:
 
 
 def mixed_token(value: str) -> int:
-    """A random token with capitals, small letters and digits, as drawn ones of 20 characters and more have."""
-    mixed = any(c.isdigit() for c in value) and any(c.isupper() for c in value) and any(c.islower() for c in value)
-    return random_token(value) if mixed else 0
+    """A random token of both cases and with digits; without digits, one at 4 bits per character, as no words have."""
+    both = any(c.isupper() for c in value) and any(c.islower() for c in value)
+    return random_token(value) if both and (any(c.isdigit() for c in value) or entropy_bits(value) >= 4.0) else 0
 
 
 def crc_token(value: str) -> int:
@@ -79,9 +82,10 @@ def azure_key(value: str) -> int:
 
 def azure_sas(value: str) -> int:
     """A query with version and expiry whose `sig` is an HMAC-SHA256: base64 of 32 bytes."""
-    fields = parse_qs(value.replace("+", "%2B"))
+    query = value.rstrip(".:&")  # a full stop behind an address is not part of it
+    fields = parse_qs(query.replace("+", "%2B"))
     raw = _base64(fields.get("sig", [""])[0])
-    return len(value) if raw is not None and len(raw) == 32 and "se" in fields and "sv" in fields else 0
+    return len(query) if raw is not None and len(raw) == 32 and "se" in fields and "sv" in fields else 0
 
 
 def pypi_token(value: str) -> int:
@@ -125,8 +129,11 @@ def assigned_secret(value: str) -> int:
 
 
 def assigned_token(value: str) -> int:
-    """A value given to a token or key: as `assigned_secret`, and at least 3 bits per character."""
-    return assigned_secret(value) and random_token(value)
+    """A value given to a token or key: random, with digits or of both cases, no stand-in and no code."""
+    if _PLACEHOLDER.search(value) or _CODE.search(value):
+        return 0
+    has_both = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    return random_token(value) if has_both else mixed_token(value)
 
 
 def url_password(value: str) -> int:

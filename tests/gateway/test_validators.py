@@ -81,3 +81,31 @@ def test_tckn_notices_every_single_digit_error():
 )
 def test_second_opinions(name, value, accepted):
     assert bool(VALIDATORS[name](value)) is accepted
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("assigned_secret", "Q.R%JBJMeG%bKxxhs#0#7q", True),
+        ("assigned_secret", "config.password2", False),
+        ("assigned_secret", "$PASSWORD1", False),
+        ("assigned_secret", "$xps95Z!6JSJ", True),
+        ("assigned_secret", "ycSOFakeFEW43U1x", True),
+        ("assigned_secret", "fake-password-17", False),
+        ("assigned_token", "AUqASndbjBDwmbfCIRgzxFAiAahQNoCr", True),
+        ("assigned_token", "SomeServiceTokenProvider", False),
+        ("mixed_token", "hvs.ICNrOiPzKWAW-HxXMPmoZIaN", True),
+        ("mixed_token", "onlysmalllettersandmoreofthem", False),
+        ("url_password", "AuthToken", False),
+        ("url_password", "AuthToken7", True),
+        ("phone", "+33 1 97 02 49 36", True),
+        ("phone", "+35236450.6", False),
+    ],
+)
+def test_drawn_values_are_told_from_written_ones(name, value, accepted):
+    assert bool(VALIDATORS[name](value)) is accepted
+
+
+def test_a_full_stop_behind_an_address_is_no_part_of_its_signature():
+    query = "sv=2023-11-03&se=2027-01-31&sig=FT91e8OUF6a4oUuKVWBrVb%2FnFrj4%2Bd0kzkgGaO6ZQV4%3D"
+    assert VALIDATORS["azure_sas"](query + ".") == VALIDATORS["azure_sas"](query) == len(query)
