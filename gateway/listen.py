@@ -7,8 +7,10 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import ConfigError
 from gateway.settings import Listen
@@ -62,13 +64,48 @@ def bind(host: str, port: int, *, shared: bool) -> socket.socket:
     return made
 
 
+class _Connection(RequestHandler):
+    """One connection; what cannot be read as HTTP is answered by a handler too, so that it gets its event."""
+
+    __slots__ = ("_unreadable",)
+
+    def __init__(self, unreadable: Handler, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._unreadable = unreadable
+
+    def _make_error_handler(self, err_info: Any) -> Handler:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            response = await self._unreadable(request)
+            response.force_close()  # nobody knows where the next request begins
+            return response
+
+        return handle
+
+
+class _Server(web.Server):
+    def __init__(self, handle: Handler, unreadable: Handler, **options: Any) -> None:
+        super().__init__(handle, **options)
+        self._unreadable = unreadable
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self._unreadable, self, loop=self._loop, **self._kwargs)
+
+
 async def serve(
-    handle: Handler, where: socket.socket, shutdown_s: float, tls: ssl.SSLContext | None = None
+    handle: Handler,
+    where: socket.socket,
+    shutdown_s: float,
+    tls: ssl.SSLContext | None = None,
+    unreadable: Handler | None = None,
 ) -> tuple[web.ServerRunner, str]:
-    """Answer on a bound socket; the runner to clean up and the base URL. Raises ConfigError."""
+    """Answer on a bound socket; the runner to clean up and the base URL. Raises ConfigError.
+
+    `unreadable` answers what is no HTTP request, or one that two readers could take for different ones.
+    """
     silent = logging.getLogger("gateway.http")
     silent.disabled = True  # its messages quote what clients sent
-    server = web.Server(handle, access_log=None, logger=silent, auto_decompress=False)
+    options: dict[str, Any] = {"access_log": None, "logger": silent, "auto_decompress": False}
+    server = web.Server(handle, **options) if unreadable is None else _Server(handle, unreadable, **options)
     runner = web.ServerRunner(server, shutdown_timeout=shutdown_s, access_log=None)
     await runner.setup()
     host, port = where.getsockname()[:2]

@@ -76,7 +76,9 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
         await gateway.start()
         ready: dict[str, object] = {"schema": SCHEMA, "pid": os.getpid()}
         where = bind(settings.listen.host, port, shared=supervised)
-        runner, ready["url"] = await serve(gateway.handle, where, settings.limits.shutdown_s, tls)
+        runner, ready["url"] = await serve(
+            gateway.handle, where, settings.limits.shutdown_s, tls, gateway.handle_unreadable
+        )
         closing.push_async_callback(runner.cleanup)
         if settings.metrics is not None:
             first = settings.metrics.port

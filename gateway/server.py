@@ -112,6 +112,11 @@ class Gateway:
             log.error("request failed: %s at %s", type(e).__name__, _place(e))
             return await handler.refuse(Refusal("SYSTEM.FILTER"))
 
+    async def handle_unreadable(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer what HTTP cannot be read from (`gateway.listen`); it has its event like any other refusal."""
+        handler = ModelCall(self._services, request, self._routing.find(""))
+        return await handler.refuse(Refusal("WIRE.MALFORMED", "http"))
+
     def _health(self) -> web.Response:
         fault = self.policy.fault()
         body = {

@@ -515,7 +515,7 @@ def test_no_client_text_reaches_the_log_or_stderr(gateway_factory, simulator):
     assert gateway.stop() == 0
     stored = b"".join(p.read_bytes() for p in gateway.folder.rglob("*") if p.is_file() and p.parent == gateway.spool)
     stored += (gateway.folder / "stderr.txt").read_bytes()
-    assert len(exchanges(gateway)) == 12
+    assert len(exchanges(gateway)) == 16
     for secret in (CANARY, CANARY.upper(), AWS, CARD, gateway.agent_key, gateway.provider_key):
         assert secret.encode() not in stored
 
