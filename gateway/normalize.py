@@ -1,0 +1,172 @@
+"""Text as a reader sees it: the skeleton in ASCII, and where each of its characters stands in the text. No I/O.
+
+One table says for every code point what it reads as: a letter or digit whose look it has (compatibility forms, other
+scripts, accents dropped), a space, nothing at all (invisible characters), or something else. Taking a text through the
+table costs one pass of numpy; ASCII text needs none, for it is its own skeleton.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+HOMOGLYPHS = Path(__file__).with_name("homoglyphs.txt")
+OTHER = "\xff"
+"""Stands in a skeleton for a character that looks like no ASCII one."""
+
+_DELETE, _EXPANDS, _OTHER = 0x80, 0xFE, 0xFF
+_MAX_EXPANSION = 8
+"""Characters that one may stand for; Unicode's longest, an Arabic phrase of 18, has no ASCII in it."""
+_INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"
+"""Blank, though Unicode classes them as letters or symbols."""
+_BLOCKS = (range(0x80, 0x3400), range(0xA000, 0xAC00), range(0xD7B0, 0xD7FF), range(0xF900, 0x12000),
+           range(0x16800, 0x17000), range(0x1B000, 0x20000), range(0xE0000, 0xE1000))  # fmt: skip
+"""Code points that may read as something: without CJK, Hangul, cuneiform and hieroglyphs."""
+_LATIN = re.compile(r"LATIN (?:SMALL|CAPITAL|LETTER SMALL CAPITAL|LETTER) (?:LETTER |CAPITAL )?([A-Z])(?: WITH .*)?")
+_SYMBOL = re.compile(r"(?:NEGATIVE (?:CIRCLED|SQUARED) LATIN CAPITAL LETTER|REGIONAL INDICATOR SYMBOL LETTER) ([A-Z])")
+_LEET = str.maketrans("4@310!|$57", "aaeioiisst")
+_Numbers = npt.NDArray[Any]
+
+
+class Skeleton:
+    """An ASCII reading of a text; `OTHER` where there is none."""
+
+    def __init__(self, text: str, lengths: _Numbers | None) -> None:
+        self.text = text
+        self._lengths = lengths
+        """How many characters each one of the text reads as; None = one each."""
+        self._ends: _Numbers | None = None
+
+    @property
+    def hides(self) -> bool:
+        """Whether characters of the text are not in its skeleton."""
+        return self._lengths is not None
+
+    def origin(self, at: int) -> int:
+        """The offset in the text of the character that the skeleton's character at `at` was read from."""
+        if self._lengths is None:
+            return at
+        if self._ends is None:
+            self._ends = np.cumsum(self._lengths)
+        return int(np.searchsorted(self._ends, at, side="right"))
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """Where [start, end) of the skeleton, not empty, stands in the text."""
+        return self.origin(start), self.origin(end - 1) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    codes: _Numbers
+    """code point -> what it reads as, or one of the three marks above."""
+    rows: _Numbers
+    """code point that reads as several characters -> its row in the two below."""
+    expansions: _Numbers
+    lengths: _Numbers
+
+
+def code_points(text: str) -> _Numbers:
+    """The code points of a text, lone surrogates too."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def one_byte_each(points: _Numbers) -> bytes:
+    """A text with 0xFF for all that is not Latin-1, so that offsets stay what they are."""
+    return np.minimum(points, _OTHER).astype(np.uint8).tobytes()
+
+
+def skeleton(points: _Numbers) -> Skeleton | None:
+    """The ASCII reading of a text, None when every foreign character in it looks like nothing else."""
+    tables = _tables()
+    codes = tables.codes.take(points)
+    special = codes >= _DELETE
+    foreign = codes == _OTHER
+    if np.array_equal(special, foreign):
+        if np.count_nonzero(foreign) == np.count_nonzero(points >= _DELETE):
+            return None
+        return Skeleton(codes.tobytes().decode("latin-1"), None)
+    kept = codes != _DELETE
+    at = np.flatnonzero(codes == _EXPANDS)
+    if not len(at):
+        return Skeleton(codes[kept].tobytes().decode("latin-1"), kept)
+    lengths = kept.astype(np.uint8)
+    which = tables.rows.take(points[at])
+    sizes = tables.lengths[which]
+    lengths[at] = sizes
+    out = np.repeat(codes, lengths)
+    begins = np.cumsum(lengths, dtype=np.int32)[at] - sizes
+    for n in range(int(sizes.max())):
+        long = sizes > n
+        out[begins[long] + n] = tables.expansions[which[long], n]
+    return Skeleton(out.tobytes().decode("latin-1"), lengths)
+
+
+def leet(text: str) -> str:
+    """Letters for the digits and signs that stand in for them, character by character; lower case. For prose only: it
+    makes letters of the digits that keys are made of."""
+    return text.lower().translate(_LEET)
+
+
+@cache
+def _tables() -> _Tables:
+    glyphs = _homoglyphs()
+    codes = np.full(0x110000, _OTHER, dtype=np.uint8)
+    codes[:0x80] = np.arange(0x80)
+    rows = np.zeros(0x110000, dtype=np.uint16)
+    several: list[str] = []
+    for point in (p for block in _BLOCKS for p in block):
+        reading = _reading(chr(point), glyphs)
+        if reading is None:
+            continue
+        if len(reading) < 2:
+            codes[point] = ord(reading) if reading else _DELETE
+        else:
+            codes[point], rows[point] = _EXPANDS, len(several)
+            several.append(reading)
+    expansions = np.zeros((len(several), _MAX_EXPANSION), dtype=np.uint8)
+    for n, reading in enumerate(several):
+        expansions[n, : len(reading)] = np.frombuffer(reading.encode("latin-1"), dtype=np.uint8)
+    return _Tables(codes, rows, expansions, np.array([*map(len, several)], dtype=np.uint8))
+
+
+def _homoglyphs() -> dict[str, str]:
+    lines = HOMOGLYPHS.read_text(encoding="utf-8").splitlines()
+    return {glyph: line[0] for line in lines if not line.startswith("#") for glyph in line[2:]}
+
+
+def _reading(char: str, glyphs: dict[str, str]) -> str | None:
+    """What a character reads as: "" for invisible ones, None for those that look like nothing in ASCII."""
+    kind = unicodedata.category(char)
+    if kind in ("Cn", "Co", "Cs"):
+        return "" if 0xE0000 <= ord(char) <= 0xE0FFF else None
+    if 0xE0020 <= ord(char) <= 0xE007E:
+        return chr(ord(char) - 0xE0000)  # tags repeat ASCII
+    if kind in ("Cf", "Mn", "Me", "Cc") or char in _INVISIBLE:
+        return ""
+    if kind in ("Zs", "Zl", "Zp"):
+        return " "
+    if kind == "Nd":
+        return str(unicodedata.digit(char))
+    if char in glyphs:
+        return glyphs[char]
+    folded = unicodedata.normalize("NFKD", char)
+    if folded.isascii():
+        return folded if len(folded) <= _MAX_EXPANSION else None
+    name = unicodedata.name(char, "") if kind != "Lo" else ""
+    found = _LATIN.fullmatch(name) or _SYMBOL.fullmatch(name)
+    if found:
+        return found[1] if "CAPITAL LETTER" in name or "SYMBOL" in name else found[1].lower()
+    if folded == char:
+        return None
+    parts = [c if c.isascii() else _reading(c, glyphs) for c in folded[: _MAX_EXPANSION + 1]]
+    if all(p is None for p in parts):
+        return None
+    reading = "".join(OTHER if p is None else p for p in parts)
+    return reading if len(reading) <= _MAX_EXPANSION else None
