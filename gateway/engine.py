@@ -1,18 +1,57 @@
-"""Patterns and the scan: a literal that must occur, a bounded regular expression around it, then a validator.
+"""The scan: what hyperscan, or `re` alone, points at in a text and all that the text can be read as, then verified.
 
-Pure `re`, with windows around the literals: the time to scan a text grows linearly with it (see `gateway.linear`).
+A text is looked at as it is, as its ASCII skeleton, and where something in it is encoded, as a new text in which the
+pieces with their surroundings are decoded, again up to three layers deep. Offsets of every hit lead back to the text.
+Work is counted, not timed: a text that would take more than its share is refused, never passed unscanned.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
+from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unescape
+from gateway.normalize import Skeleton, code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
+from gateway.triggers import MARGIN, Trigger, triggers
+from gateway.validators import PLAUSIBLE
 
-_DIGITS = re.compile("[0-9]{2,}")
-_ASCII_LOWER = {c: c + 32 for c in range(ord("A"), ord("Z") + 1)}
+hyperscan: Any
+try:
+    hyperscan = importlib.import_module("hyperscan")
+except ImportError:  # there is no build for every processor
+    hyperscan = None
+
+MAX_DEPTH = 3
+"""Layers of encoding that are taken off; a text with more is refused."""
+CONTEXT = 512
+"""Characters on each side of a decoded piece that are scanned with it, for the keyword before or the rest after."""
+
+_UNIT = 64 << 10
+_EVENTS = 8_192
+"""Places per 64 KiB of text that hyperscan may point at."""
+_VERIFICATIONS = 2_048
+"""Of expressions, per 64 KiB."""
+_PIECES = 1_024
+"""Decoded pieces per 64 KiB."""
+_GROWTH = 4
+"""Decoded text may be this many times as long as the text, and 16 KiB more."""
+_REVERSED = 600
+"""Characters of a value written backwards, on each side of what points at it."""
+_NEAR = 2
+"""Characters from a decoded piece at which a hit still owes something to it: what look-arounds span."""
+
+_KEYED = ("credentials", "api_keys", "secrets")
+_BACKWARDS = -1
+_DECODER_TRIGGERS = tuple((number, e) for number, decoder in enumerate(DECODERS) for e in decoder.triggers)
+_PAD = bytes(MARGIN)
+_WORD = re.compile(r"[^ \t\r\n\0]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,72 +64,440 @@ class Hit:
     start: int
     """Where the secret begins."""
     end: int
+    view: str = "raw"
+    """How the text had to be read: `raw`, `skeleton`, or the encodings from the outermost in: `base64+percent`."""
+
+
+class Candidate(NamedTuple):
+    """A match of pattern number `pattern` may begin at `first` to `last`."""
+
+    first: int
+    last: int
+    pattern: int
+
+
+class Findings(NamedTuple):
+    """What a matcher points at in one text."""
+
+    candidates: list[Candidate]
+    """In order of their beginning."""
+    places: dict[int, list[int]]
+    """Number of a decoder -> where its triggers end, in order."""
+
+
+class Matcher(Protocol):
+    """Finds where a text must be looked at closely. Both implementations lead to the same hits."""
+
+    def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
+        """`data`: the text, one byte per character, between margins; `encoded`: look for what is encoded, too.
+
+        Raises Unreadable at more than `most` places.
+        """
+        ...
+
+
+class _Budget:
+    """What one scan may still cost."""
+
+    def __init__(self, length: int) -> None:
+        units = max(1.0, length / _UNIT)
+        self.events = int(_EVENTS * units)
+        self._left = {"verifications": int(_VERIFICATIONS * units), "pieces": int(_PIECES * units),
+                      "decoded": _GROWTH * length + (16 << 10)}  # fmt: skip
+
+    def spend(self, what: str, amount: int = 1) -> None:
+        """Raises Unreadable when nothing is left."""
+        self._left[what] -= amount
+        if self._left[what] < 0:
+            raise Unreadable
+
+
+class _View:
+    """A text with its way back to the one it was made from. This one: the text itself."""
+
+    def __init__(self, text: str, parent: _View | None = None) -> None:
+        self.text, self.parent = text, parent
+
+    def back(self, start: int, end: int) -> tuple[int, int]:
+        """Where [start, end), not empty, stands in the parent's text."""
+        return start, end
+
+    def decoded(self, start: int, end: int, near: int) -> str | None:
+        """What made something else of the text at [start, end) or `near` to it, None if it is as in the parent."""
+        return None
+
+    def new(self, start: int, end: int, near: int) -> bool:
+        """Whether what stands at [start, end) could not be seen in any view above."""
+        view: _View | None = self
+        while isinstance(view, _SkeletonView):
+            start, end = view.back(start, max(end, start + 1))
+            view = view.parent
+        return view is None or view.parent is None or view.decoded(start, end, near) is not None
+
+    def plain(self, value: str, at: int, text: str, match_start: int, start: int, end: int) -> tuple[int, int, int]:
+        """Where a value, which is at `at` in this view, begins and ends in the original text, if not in an encoding."""
+        return match_start, start, end
+
+    def hit(self, pattern: Pattern, match_start: int, start: int, end: int, limit: int) -> Hit | None:
+        """A match in this view as a hit in the text itself; None if it was to be seen above, or lies before `limit`."""
+        if not self.new(match_start, end, _NEAR):
+            return None
+        names: list[str] = []
+        value, at = self.text[start:end], start
+        view: _View = self
+        while view.parent is not None:
+            name = view.decoded(match_start, end, _NEAR)
+            if name is not None:
+                names.append(name)
+            match_start = view.back(match_start, match_start + 1)[0]
+            start, end = view.back(start, end)
+            view = view.parent
+        encodings = [name for name in reversed(names) if name != "skeleton"]
+        if encodings and value in view.text[start:end]:
+            match_start, start, end = self.plain(value, at, view.text, match_start, start, end)
+        if (end <= limit) if encodings else (match_start < limit):
+            return None
+        return Hit(pattern, match_start, start, end, "+".join(encodings) or (names[0] if names else "raw"))
+
+
+class _SkeletonView(_View):
+    def __init__(self, read: Skeleton, parent: _View) -> None:
+        super().__init__(read.text, parent)
+        self._read = read
+
+    def back(self, start: int, end: int) -> tuple[int, int]:
+        return self._read.span(start, end)
+
+    def plain(self, value: str, at: int, text: str, match_start: int, start: int, end: int) -> tuple[int, int, int]:
+        above, stop = self.back(at, at + len(value))
+        if self.parent is None or self.parent.text[above:stop] != value:
+            return match_start, start, end
+        return self.parent.plain(value, above, text, match_start, start, end)
+
+    def decoded(self, start: int, end: int, near: int) -> str:
+        return "skeleton"
+
+
+class _DecodedView(_View):
+    """Windows of the parent's text with pieces in them replaced by what they read as, NUL after each window."""
+
+    def __init__(self, parent: _View, groups: Iterable[Sequence[Piece]]) -> None:
+        self._begins: list[int] = []
+        self._segments: list[tuple[int, Piece | None]] = []
+        """(where it begins in the parent, the piece or None for text as it was)."""
+        self._pieces: list[tuple[int, int, str]] = []
+        self._length = 0
+        parts: list[str] = []
+        for pieces in groups:
+            for window in _windows(pieces):
+                self._window(parent.text, window, parts)
+        super().__init__("".join(parts), parent)
+
+    def _window(self, text: str, pieces: Sequence[Piece], parts: list[str]) -> None:
+        at = max(0, pieces[0].start - CONTEXT)
+        for piece in pieces:
+            self._segment(text[at : piece.start], at, None, parts)
+            self._pieces.append((self._length, self._length + len(piece.text), piece.name))
+            self._segment(piece.text, piece.start, piece, parts)
+            at = piece.end
+        self._segment(text[at : at + CONTEXT] + "\0", at, None, parts)
+
+    def _segment(self, text: str, origin: int, piece: Piece | None, parts: list[str]) -> None:
+        if text:
+            self._begins.append(self._length)
+            self._segments.append((origin, piece))
+            self._length += len(text)
+            parts.append(text)
+
+    def readings(self) -> Iterator[tuple[str, str]]:
+        """The decoded pieces, each with the name of its encoding."""
+        return ((name, self.text[start:end]) for start, end, name in self._pieces if end > start)
+
+    def back(self, start: int, end: int) -> tuple[int, int]:
+        first, last = bisect_right(self._begins, start) - 1, bisect_right(self._begins, end - 1) - 1
+        origin, piece = self._segments[first]
+        begin = origin if piece else origin + start - self._begins[first]
+        origin, piece = self._segments[last]
+        return begin, piece.end if piece else origin + end - self._begins[last]
+
+    def plain(self, value: str, at: int, text: str, match_start: int, start: int, end: int) -> tuple[int, int, int]:
+        first = bisect_right(self._begins, at) - 1
+        last = bisect_right(self._begins, at + len(value) - 1)
+        low, high = self._begins[first], self._begins[last] if last < len(self._begins) else len(self.text)
+        if self.text.count(value, low, high) == text.count(value, start, end):
+            # Each of them stands there as it is, and only what is around it was encoded.
+            for _ in range(self.text.count(value, low, at) + 1):
+                found = start = text.index(value, start)
+                start += 1
+            return found, found, found + len(value)
+        return match_start, start, end
+
+    def decoded(self, start: int, end: int, near: int) -> str | None:
+        i = bisect_left(self._pieces, (end + near, 0, "")) - 1
+        return self._pieces[i][2] if i >= 0 and self._pieces[i][1] + near > start else None
+
+
+def _windows(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Pieces whose surroundings meet; one that overlaps the one before starts a window of its own."""
+    window: list[Piece] = []
+    for piece in pieces:
+        if window and not window[-1].end <= piece.start <= window[-1].end + 2 * CONTEXT:
+            yield window
+            window = []
+        window.append(piece)
+    if window:
+        yield window
+
+
+class HyperscanMatcher:
+    """All patterns in one pass of hyperscan, all encodings in a second. May be shared by threads."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        owners: dict[str, list[tuple[int, int, int]]] = {}
+        for number, pattern in enumerate(patterns):
+            for trigger in _triggers(pattern):
+                owners.setdefault(trigger.expression, []).append((number, trigger.nearest, trigger.farthest))
+        for expression in _backwards(patterns):
+            owners.setdefault(expression, []).append((_BACKWARDS, 0, 0))
+        self._owners = list(owners.values())
+        self._patterns = _Database(tuple(owners))
+        self._decoders = _Database(tuple(expression for _, expression in _DECODER_TRIGGERS))
+
+    def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
+        """See `Matcher`."""
+        candidates: list[Candidate] = []
+        places: dict[int, list[int]] = {}
+        for end, expression in self._patterns.scan(data, most):
+            at = end - MARGIN
+            for number, nearest, farthest in self._owners[expression]:
+                if number == _BACKWARDS:
+                    places.setdefault(number, []).append(at)
+                else:
+                    candidates.append(Candidate(max(0, at - farthest), at - nearest, number))
+        candidates.sort()
+        if encoded:
+            for end, expression in self._decoders.scan(data, most):
+                places.setdefault(_DECODER_TRIGGERS[expression][0], []).append(end - MARGIN)
+        return Findings(candidates, places)
+
+
+class _Database:
+    """Expressions in the form that hyperscan runs, with its working memory for each thread."""
+
+    def __init__(self, expressions: tuple[str, ...]) -> None:
+        self._database = _compile(expressions) if expressions else None
+        self._threads = threading.local()
+
+    def scan(self, data: bytes, most: int) -> list[tuple[int, int]]:
+        """(end, number of the expression) of every match, in order. Raises Unreadable at more than `most`."""
+        events: list[tuple[int, int]] = []
+        if self._database is None:
+            return events
+
+        def note(expression: int, _start: int, end: int, _flags: int, _context: object) -> bool:
+            events.append((end, expression))
+            return len(events) > most
+
+        scratch = getattr(self._threads, "scratch", None)
+        if scratch is None:
+            # Two scans at a time must not share one (Hyperscan developer reference, "Scratch space").
+            scratch = self._threads.scratch = hyperscan.Scratch(self._database)
+        try:
+            self._database.scan(data, note, scratch=scratch)
+        except hyperscan.ScanTerminated:
+            raise Unreadable from None
+        events.sort()
+        return events
+
+
+@lru_cache(maxsize=64)
+def _compile(expressions: tuple[str, ...]) -> Any:
+    """Once per process for each set of expressions: it takes some tenths of a second."""
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[e.encode("latin-1") for e in expressions],
+        ids=list(range(len(expressions))),
+        elements=len(expressions),
+        flags=hyperscan.HS_FLAG_DOTALL,
+    )
+    return database
+
+
+class ReMatcher:
+    """The same with the standard library: whole texts are searched for every pattern whose literals occur in them."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._patterns = patterns
+        expressions = [*_DECODER_TRIGGERS, *((_BACKWARDS, e) for e in _backwards(patterns))]
+        self._encoded = [(n, re.compile(f"(?=({e}))".encode("latin-1"), re.DOTALL)) for n, e in expressions]
+
+    def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
+        """See `Matcher`."""
+        folded = data.lower()
+        candidates = [
+            Candidate(0, len(text), number)
+            for number, pattern in enumerate(self._patterns)
+            if not pattern.anchor or any(a.encode("latin-1", "replace") in folded for a in pattern.anchor)
+        ]
+        ends: dict[int, set[int]] = {}
+        for number, expression in self._encoded if encoded else ():
+            for match in expression.finditer(data):
+                ends.setdefault(number, set()).add(match.end(1) - MARGIN)
+        if sum(map(len, ends.values())) > most:
+            raise Unreadable
+        return Findings(candidates, {number: sorted(ends[number]) for number in sorted(ends)})
+
+
+def _triggers(pattern: Pattern) -> tuple[Trigger, ...]:
+    if pattern.trigger is None:
+        return triggers(pattern.verify)
+    # Written by hand: it lies somewhere in every match.
+    return tuple(
+        Trigger(t.expression, min(t.nearest, pattern.width), pattern.width + 1)
+        for t in triggers(pattern.trigger, whole=True)
+    )
+
+
+def _backwards(patterns: Sequence[Pattern]) -> tuple[str, ...]:
+    """What points at a key that is written from its end to its beginning."""
+    keyed = (p for p in patterns if p.category in _KEYED and p.anchor and p.hold == "token")
+    return tuple(dict.fromkeys(t.expression for p in keyed for t in triggers(p.verify, backwards=True)))
+
+
+def _reversed(text: str, ends: Sequence[int]) -> Iterator[Piece]:
+    """Runs without spaces in which a pattern was found that is written from its end to its beginning."""
+    done = 0
+    for end in ends:
+        if end <= done:
+            continue
+        # The last character that was looked at may be the one behind the value.
+        last = end - 1 if text[end - 1 : end].strip() else end - 2
+        before = text[max(done, last + 1 - _REVERSED) : last + 1]
+        start = last + 1 - len(before.replace("\0", " ").split()[-1])
+        found = _WORD.match(text, last, last + _REVERSED)
+        done = found.end() if found else end
+        yield Piece(start, done, text[start:done][::-1], "reversed")
 
 
 class Engine:
     """A set of patterns, ready to scan. Stateless: one may be shared."""
 
-    def __init__(self, patterns: Iterable[Pattern]) -> None:
+    def __init__(self, patterns: Iterable[Pattern], matcher: type[HyperscanMatcher | ReMatcher] | None = None) -> None:
+        """`matcher`: by default hyperscan where it is installed."""
         self.patterns = tuple(patterns)
+        self._groups = tuple("secret" if "secret" in p.verify.groupindex else 0 for p in self.patterns)
+        self._plausible = tuple(PLAUSIBLE.get(p.validate) for p in self.patterns)
+        chosen = matcher or (ReMatcher if hyperscan is None else HyperscanMatcher)
+        self._matcher: Matcher = chosen(self.patterns)
 
     def scan(self, text: str, start: int = 0) -> list[Hit]:
-        """All hits that begin at `start` or later, in order; what lies before is seen by look-behinds only."""
-        hits: list[Hit] = []
+        """All hits in the text and its readings, in order.
+
+        Those in plain sight begin at `start` or later, what lies before is seen by look-behinds only; of those in an
+        encoded piece the piece ends behind `start`. Raises Unreadable when more is hidden in the text than is decoded.
+        """
         if len(text) - start < 3:
-            return hits
-        folded = text.translate(_ASCII_LOWER) if not text.isascii() else text.lower()
-        digits: list[tuple[int, int]] | None = None
-        for pattern in self.patterns:
-            if pattern.anchor:
-                places = _occurrences(pattern, folded, start)
-            elif pattern.trigger is not None:
-                places = [m.span() for m in pattern.trigger.finditer(text, start)]
-            else:
-                if digits is None:
-                    digits = [m.span() for m in _DIGITS.finditer(text, start)]
-                places = digits
-            for low, high in _windows(pattern, places, start, len(text)):
-                hits.extend(_verify(pattern, text, low, high))
+            return []
+        hits = self._read(_View(text), 0, start, _Budget(len(text)))
         hits.sort(key=lambda h: (h.start, -h.end))
         return hits
 
+    def _read(self, view: _View, depth: int, start: int, budget: _Budget) -> list[Hit]:
+        """The hits in a view and in what is encoded in it."""
+        text, source = view.text, view
+        children: list[_DecodedView] = []
+        points = None if text.isascii() else code_points(text)
+        read = None if points is None else skeleton(points)
+        data = text.encode() if points is None else one_byte_each(points)
+        found = self._matcher.find(text, _PAD + data + _PAD, budget.events, encoded=read is None)
+        hits = self._verify(view, found.candidates, start, budget)
+        if read is not None:
+            source = _SkeletonView(read, view)
+            data = read.text.encode("latin-1")
+            found = self._matcher.find(read.text, _PAD + data + _PAD, budget.events)
+            _add(hits, self._verify(source, found.candidates, start, budget))
+            if read.hides and (pieces := self._kept(hidden(text), view, budget)):
+                children.append(_DecodedView(view, [pieces]))
+        groups = self._pieces(source, found.places, budget)
+        if groups:
+            children.append(_DecodedView(source, groups))
+        for child in children:
+            if depth == MAX_DEPTH:
+                if any(name != "control" and text.isascii() and text.isprintable() for name, text in child.readings()):
+                    raise Unreadable
+                continue  # chance finds in what was decoded from something else
+            budget.spend("decoded", len(child.text))
+            _add(hits, self._read(child, depth + 1, start, budget))
+        return hits
 
-def _occurrences(pattern: Pattern, folded: str, start: int) -> list[tuple[int, int]]:
-    """Where the literals of a pattern lie."""
-    places: list[tuple[int, int]] = []
-    for literal in pattern.anchor:
-        at = folded.find(literal, start)
-        while at >= 0:
-            places.append((at, at))
-            at = folded.find(literal, at + 1)
-    places.sort()
-    return places
+    def _pieces(self, view: _View, places: dict[int, list[int]], budget: _Budget) -> list[list[Piece]]:
+        text = view.text
+        groups = [self._kept(unescape(text), view, budget)]
+        for number, ends in places.items():
+            read = _reversed if number == _BACKWARDS else DECODERS[number].read
+            groups.append(self._kept(read(text, ends), view, budget))
+        return [g for g in groups if g]
+
+    def _kept(self, pieces: Iterable[Piece], view: _View, budget: _Budget) -> list[Piece]:
+        """Pieces that say something else than they look, and that were not there to be decoded one layer above."""
+        kept, text = [], view.text
+        for piece in pieces:
+            budget.spend("pieces")
+            budget.spend("decoded", len(piece.text))
+            if view.new(piece.start, piece.end, 0) and piece.text != text[piece.start : piece.end]:
+                if piece.name not in INLINE:
+                    # A whole value of its own, whatever it stands next to.
+                    before = "\0" if text[piece.start - 1 : piece.start].isalnum() else ""
+                    after = "\0" if text[piece.end : piece.end + 1].isalnum() else ""
+                    piece = piece._replace(text=before + piece.text + after) if before or after else piece
+                kept.append(piece)
+        return kept
+
+    def _verify(self, view: _View, candidates: Sequence[Candidate], start: int, budget: _Budget) -> list[Hit]:
+        hits: list[Hit] = []
+        text, patterns = view.text, self.patterns
+        go_on: dict[int, int] = {}
+        plain = view.parent is None
+        for first, last, number in candidates:
+            at = max(first, go_on.get(number, start if plain else 0))
+            if at > last:
+                continue
+            pattern, group = patterns[number], self._groups[number]
+            plausible = self._plausible[number]
+            if plausible is not None and not plausible(text, first, last):
+                continue
+            end = last + pattern.width + 2
+            while at <= last:
+                budget.spend("verifications")
+                match = pattern.verify.match(text, at, end) if at == last else pattern.verify.search(text, at, end)
+                if match is None or match.start() > last:
+                    at = last + 1
+                    break
+                value = match[group]
+                accepted = len(value) if pattern.validate is None else pattern.validate(value)
+                if accepted:
+                    begin = match.start(group)
+                    at = begin + accepted
+                    if (hit := view.hit(pattern, match.start(), begin, at, start)) is not None:
+                        hits.append(hit)
+                else:
+                    # A refused candidate must not hide one that begins inside it.
+                    at = match.start() + 1
+            go_on[number] = at
+        return hits
 
 
-def _windows(pattern: Pattern, places: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
-    """Merged stretches in which a match may lie, each wide enough for the match and its look-ahead."""
-    reach = pattern.width + 2
-    windows: list[tuple[int, int]] = []
-    for first, last in places:
-        low, high = max(start, first - reach), min(end, last + reach)
-        if windows and low <= windows[-1][1]:
-            windows[-1] = (windows[-1][0], high)
+def _add(hits: list[Hit], more: Iterable[Hit]) -> None:
+    """Add those of a further view; what overlaps a hit of the same pattern is the same value, read a second time."""
+    known: dict[str, list[tuple[int, int]]] = {}
+    for n, hit in enumerate(hits):
+        known.setdefault(hit.pattern.id, []).append((hit.start, n))
+    for hit in more:
+        same = known.setdefault(hit.pattern.id, [])
+        at = bisect_left(same, (hit.end, 0))
+        if at and hits[n := same[at - 1][1]].end > hit.start:
+            start, end = min(hits[n].start, hit.start), max(hits[n].end, hit.end)
+            hits[n] = replace(hits[n], start=start, end=end, match_start=min(hits[n].match_start, start))
         else:
-            windows.append((low, high))
-    return windows
-
-
-def _verify(pattern: Pattern, text: str, low: int, high: int) -> Iterable[Hit]:
-    search = pattern.verify.search
-    found = search(text, low, high)
-    while found is not None:
-        group = "secret" if "secret" in pattern.verify.groupindex else 0
-        value = found.group(group)
-        accepted = len(value) if pattern.validate is None else pattern.validate(value)
-        if accepted:
-            begin = found.start(group)
-            yield Hit(pattern, found.start(), begin, begin + accepted)
-            found = search(text, begin + accepted, high)
-        else:
-            # A refused candidate must not hide one that begins inside it.
-            found = search(text, found.start() + 1, high)
+            same.insert(at, (hit.start, len(hits)))
+            hits.append(hit)

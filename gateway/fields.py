@@ -27,6 +27,13 @@ _WORDS = frozenset({
 """Keys that all formats are made of. They stand in every body many times and can hide nothing."""
 
 
+_LABELS = frozenset({
+    "role", "type", "id", "call_id", "tool_call_id", "name", "model", "object", "status", "finish_reason", "format",
+    "media_type", "mime_type", "mimeType", "stop_reason", "finishReason", "phase", "detail",
+})  # fmt: skip
+"""Members that stand between the texts of a conversation without being part of what is read."""
+
+
 class Fields:
     """What was collected from one body. `scope` is `REQUEST` or `RESPONSE`.
 
@@ -106,6 +113,10 @@ class Fields:
         self.tree([value], 0, location)
         self._embedded.append((first, len(self.texts), holder, key, value))
         return value
+
+    def prose(self) -> list[int]:
+        """The indexes of texts that a reader takes in one after the other: no names, numbers or labels."""
+        return [i for i, key in enumerate(self._keys) if key is not None and key not in _LABELS]
 
     def rewritable(self, index: int) -> bool:
         """Whether `rewrite` may be called for this text."""

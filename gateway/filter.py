@@ -7,15 +7,22 @@ strongest decision so far. It never keeps what was matched.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from gateway.decoders import Unreadable
 from gateway.engine import Engine, Hit
 from gateway.fields import REQUEST, RESPONSE, Fields
+from gateway.joined import Joined, apart, seams
 from gateway.pattern_files import Pattern
 from gateway.policy.bundle import ACTIONS, Actions, Policy
 from gateway.reasons import Refusal
 from gateway.tools import Decision, ToolRules, definition_sha256
+
+BETWEEN = ("", " ")
+"""What a reader may put between two texts: values cut at the one are whole again, groups of digits at the other."""
+ALONE = ("pii",)
+"""Categories too common to be looked for over seams: any two numbers may make a telephone number."""
 
 
 class Match(NamedTuple):
@@ -25,6 +32,8 @@ class Match(NamedTuple):
     action: str
     scope: str
     location: str
+    view: str = "raw"
+    """How the text had to be read; see `gateway.engine.Hit`."""
 
 
 class ToolUse(NamedTuple):
@@ -89,17 +98,34 @@ class Inspection:
     def scan(self, fields: Fields) -> None:
         """Scan what was collected and redact in place what must be; blocks are noted, not raised (see `verdict`)."""
         engine, scope = self.rules.engines[fields.scope], fields.scope
-        for index, text in enumerate(fields.texts):
-            hits = engine.scan(text)
-            if not hits:
-                continue
-            location = fields.locations[index]
-            if fields.rewritable(index):
-                clean = self.apply(text, hits, scope, location)
-                if clean is not text:
-                    fields.rewrite(index, clean)
-            else:
-                self.apply(text, hits, scope, location, fixed=True)
+        found: dict[int, list[Hit]] = {}
+        try:
+            joined = apart(fields.texts)
+            for hit in engine.scan(joined.text):
+                self._locate(hit, joined, fields, found)
+            prose = fields.prose()
+            for between in BETWEEN if len(prose) > 1 else ():
+                joined = seams(fields.texts, prose, between)
+                for hit in engine.scan(joined.text):
+                    if hit.pattern.category not in ALONE and len(joined.locate(hit.start, hit.end)) > 1:
+                        self._locate(hit, joined, fields, found)
+        except Unreadable:
+            raise Refusal("WIRE.UNSCANNABLE", "limit", scope) from None
+        for index, hits in found.items():
+            rewritable = fields.rewritable(index)
+            clean = self.apply(fields.texts[index], hits, scope, fields.locations[index], fixed=not rewritable)
+            if rewritable and clean is not fields.texts[index]:
+                fields.rewrite(index, clean)
+
+    def _locate(self, hit: Hit, joined: Joined, fields: Fields, found: dict[int, list[Hit]]) -> None:
+        """Put a hit where it lies; one that goes over a seam cannot be cut out, so it is noted here."""
+        parts = joined.locate(hit.start, hit.end)
+        if len(parts) == 1:
+            shift = parts[0].start - hit.start
+            local = replace(hit, match_start=hit.match_start + shift, start=parts[0].start, end=parts[0].end)
+            found.setdefault(parts[0].text, []).append(local)
+        else:
+            self._note(hit, fields.scope, fields.locations[parts[0].text], fixed=True)
 
     def scan_apart(self, fields: Fields, blocked: str = "block") -> Refusal | None:
         """`scan` of one message among several: the refusal of this one, which says nothing of the others.
@@ -134,21 +160,21 @@ class Inspection:
         """
         pieces, done = [], 0
         for hit in hits:
-            action = self.rules.action(hit.pattern, scope)
-            if fixed and action == "redact":
-                action = "block"
-            self.note(hit.pattern, action, scope, location)
-            if action != "redact":
+            if self._note(hit, scope, location, fixed) != "redact":
                 continue
             if hit.start >= done:
                 pieces += [text[done : hit.start], f"[REDACTED:{hit.pattern.id}]"]
             done = max(done, hit.end)
         return "".join(pieces) + text[done:] if done else text
 
-    def note(self, pattern: Pattern, action: str, scope: str, location: str) -> None:
-        """Count one hit."""
-        key = Match(pattern, action, scope, location)
+    def _note(self, hit: Hit, scope: str, location: str, fixed: bool) -> str:
+        """Count one hit; returns what becomes of it."""
+        action = self.rules.action(hit.pattern, scope)
+        if fixed and action == "redact":
+            action = "block"
+        key = Match(hit.pattern, action, scope, location, hit.view)
         self.matches[key] = self.matches.get(key, 0) + 1
+        return action
 
     def tool(self, name: str, scope: str, location: str) -> None:
         """Hold the name of a tool that is forced, or whose result is shown, against the agent's allowlist."""
@@ -240,6 +266,7 @@ class Inspection:
                 severity=m.pattern.severity,
                 scope=m.scope,
                 location=m.location,
+                view=m.view,
                 match_count=count,
             )
             for m, count in self.matches.items()

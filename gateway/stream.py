@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.decoders import Unreadable
 from gateway.engine import Engine
 from gateway.fields import RESPONSE
 from gateway.filter import Inspection
@@ -148,7 +149,10 @@ class Channel:
     def _release(self, full: str, start: int, cut: int) -> str:
         if cut <= start:
             return ""
-        hits = self._engine.scan(full, start)
+        try:
+            hits = self._engine.scan(full, start)
+        except Unreadable:
+            raise Refusal("WIRE.UNSCANNABLE", "limit", RESPONSE) from None
         moved = True
         while moved:  # a hit is released as a whole or not at all
             moved = False

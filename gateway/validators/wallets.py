@@ -65,6 +65,13 @@ def _phrase(value: str, checked: bool) -> int:
     return 0
 
 
+def listed_words(text: str, first: int, last: int) -> bool:
+    """Whether a phrase that begins at `first` to `last` can be one of the list: the words that it must have in common
+    with all others that begin there are, for they lie behind `last`."""
+    behind = _WORD.findall(text, last + 1, last + 40)[1:-1]
+    return all(word.lower() in words() for word in behind)
+
+
 def trailing_words(text: str) -> int:
     """How many characters at the end of `text` are words of the list in a row, the last one perhaps cut.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import signal
@@ -75,6 +76,23 @@ def test_the_four_decisions(gateway, simulator):
     assert blocked.json()["error"]["code"] == "DLP.SECRET.AWS_ACCESS_KEY"
     assert len(simulator.requests) == 3
     assert [r["decision"] for r in exchanges(gateway)] == ["allow", "flag", "redact", "block"]
+
+
+def test_disguises_cuts_and_too_many_layers(gateway, simulator):
+    """A key in another encoding, or cut over parts or messages, is a key; what cannot be read is not passed."""
+    encoded = base64.b64encode(AWS.encode()).decode()
+    parts = [{"type": "text", "text": t} for t in ("use " + AWS[:3], AWS[3:9], AWS[9:] + " for it")]
+    turns = [{"role": "user", "content": AWS[:12]}, {"role": "user", "content": AWS[12:]}]
+    digits = [{"role": "user", "content": "pay with 4111 1111"}, {"role": "user", "content": "1111 1111 today"}]
+    for messages in (None, [{"role": "user", "content": parts}], turns, digits):
+        blocked = gateway.post({**gateway.chat(encoded), **({"messages": messages} if messages else {})})
+        assert blocked.status_code == 403, messages
+    assert [r["view"] for r in gateway.rows() if r["event_kind"] == "match"] == ["base64", "raw", "raw", "raw"]
+    for _ in range(3):
+        encoded = base64.b64encode(encoded.encode()).decode()
+    refused = gateway.post(gateway.chat(encoded))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "WIRE.UNSCANNABLE:limit")
+    assert simulator.requests == []
 
 
 @pytest.mark.parametrize(
@@ -550,6 +568,7 @@ def test_every_reason_code_can_be_reached(gateway_factory, simulator, policy):
 UNUSED = {
     *("INJECTION.DIRECT", "INJECTION.INDIRECT", "INJECTION.OBFUSCATED", "INJECTION.TOOL_POISON"),
     *("EGRESS.DOMAIN", "EGRESS.MARKDOWN_IMAGE", "EGRESS.URL_PARAM"),
+    *("POLICY.BUDGET_DAY", "POLICY.BUDGET_MONTH", "POLICY.RATE"),
 }
 """Codes that nothing raises yet; whoever raises one takes it out of here and tests it."""
 

@@ -1,0 +1,72 @@
+"""Many texts as one, so that one scan sees them all, and the seams between them, where a value may be cut. No I/O."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+APART = "\0"
+"""Stands between texts that are looked at one by one: no pattern and no encoding goes on over it."""
+REACH = 100
+"""Characters at the beginning and end of a text that are read together with its neighbours'."""
+
+
+class Part(NamedTuple):
+    """[start, end) of the text of number `text`."""
+
+    text: int
+    start: int
+    end: int
+
+
+class Joined:
+    """Texts one behind the other, with the way back from an offset to the text it lies in."""
+
+    def __init__(self, parts: Iterable[tuple[int, int, str]], between: str) -> None:
+        """`parts`: (index of the text, offset in it, characters from there on)."""
+        self._begins: list[int] = []
+        self._origins: list[tuple[int, int]] = []
+        pieces: list[str] = []
+        at = 0
+        for index, offset, piece in parts:
+            self._begins.append(at)
+            self._origins.append((index, offset))
+            pieces.append(piece)
+            at += len(piece) + len(between)
+        self.text = between.join(pieces)
+        self._step = len(between)
+
+    def locate(self, start: int, end: int) -> list[Part]:
+        """What [start, end), not empty, is made of: one part, or several when it goes over seams."""
+        first = bisect_right(self._begins, start) - 1
+        last = bisect_right(self._begins, end - 1) - 1
+        parts: list[Part] = []
+        for n in range(first, last + 1):
+            index, offset = self._origins[n]
+            begin = offset + max(0, start - self._begins[n])
+            stop = self._begins[n + 1] - self._step if n < last else end
+            if (stop := offset + stop - self._begins[n]) > begin:
+                parts.append(Part(index, begin, stop))
+        return parts
+
+
+def apart(texts: Sequence[str]) -> Joined:
+    """All texts, each for itself. NULs of their own, which may not stand for the seam, are other control characters."""
+    joined = Joined(((i, 0, text) for i, text in enumerate(texts)), APART)
+    if joined.text.count(APART) != max(0, len(texts) - 1):
+        joined.text = APART.join(text.replace(APART, "\x01") for text in texts)
+    return joined
+
+
+def seams(texts: Sequence[str], indexes: Sequence[int], between: str) -> Joined:
+    """The ends of neighbouring texts with `between` in between; what is far from any seam is left out."""
+    parts: list[tuple[int, int, str]] = []
+    for index in indexes:
+        text = texts[index]
+        if len(text) <= 2 * REACH:
+            parts.append((index, 0, text))
+        else:
+            parts.append((index, 0, text[:REACH] + APART))
+            parts.append((index, len(text) - REACH, text[-REACH:]))
+    return Joined(parts, between)

@@ -1,0 +1,243 @@
+"""The scan finds a secret however it is dressed, says where, and gives up by refusing, never by passing."""
+
+from __future__ import annotations
+
+import base64
+import random
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.decoders import Unreadable
+from gateway.engine import Engine, HyperscanMatcher, ReMatcher
+from gateway.pattern_files import load_patterns
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bypass"))
+
+from disguises import DISGUISES
+
+ALL = load_patterns()
+FAST, PLAIN = Engine(ALL, HyperscanMatcher), Engine(ALL, ReMatcher)
+KEY = "AKIA" + "QYLPMN5HHHFPZAM2"
+CARD = "4111 1111 1111 1111"
+SSN = "536-22-" + "8726"
+PROSE = ("leet", "leet_zero_width")
+"""Disguises of instructions, not of keys."""
+OF_CARDS = ("foreign_digits", "no_break_groups")
+
+
+def found(text, engine=FAST):
+    return {(hit.pattern.id, hit.start, hit.end, hit.view) for hit in engine.scan(text)}
+
+
+@pytest.mark.parametrize("name", [n for n in DISGUISES if n not in (*PROSE, *OF_CARDS)])
+def test_a_key_is_found_in_every_disguise_and_where_it_stands(name):
+    dressed = DISGUISES[name](KEY)
+    for before, after in (("", ""), ("please use ", " for it"), ("“ü” (", ")"), ('{"v": "', '"}')):
+        hits = [h for h in FAST.scan(before + dressed + after) if h.pattern.id == "aws_access_key_id"]
+        assert hits, (name, before)
+        # The whole of it is covered, but for signs that say nothing by themselves.
+        rest = (before + dressed + after)[: hits[0].start], (before + dressed + after)[hits[-1].end :]
+        assert KEY[4:12] not in "".join(rest)
+        assert len(rest[0]) + len(rest[1]) <= len(before + after) + 45
+
+
+@pytest.mark.parametrize("name", ["foreign_digits", "plain", "entities", "base64", "hex_spaced", "utf7", "spaced"])
+def test_a_card_is_found_in_disguise(name):
+    dressed = "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1" if name == "spaced" else DISGUISES[name](CARD)
+    assert [h.pattern.id for h in FAST.scan(f"pay with {dressed}, please")] == ["payment_card"]
+
+
+@pytest.mark.parametrize(
+    ("text", "view"),
+    [
+        (KEY, "raw"),
+        (f"é{KEY}", "raw"),
+        (DISGUISES["fullwidth"](KEY), "skeleton"),
+        (DISGUISES["base64_twice"](KEY), "base64+base64"),
+        (DISGUISES["percent"](DISGUISES["base64"](KEY)), "percent+base64"),
+        (DISGUISES["base64"](DISGUISES["zero_width_space"](KEY)), "base64"),
+        ("A%4B&#73;\\u0041" + KEY[4:], "escape"),
+        ("65, 75, 73, 65, " + ", ".join(str(ord(c)) for c in KEY[4:]), "codes"),
+        (", ".join(f"0x{ord(c):02x}" for c in KEY), "hex"),
+        ("k=" + "\x01".join(KEY), "control"),
+        ("AKIA=\nQYLPMN5=\nHHHFPZAM2", "quoted_printable"),
+        ("\n".join(f"  {line}" for line in DISGUISES["base64_wrapped"](KEY).splitlines()), "base64"),
+    ],
+)
+def test_a_hit_says_how_the_text_had_to_be_read(text, view):
+    assert {h.view for h in FAST.scan(text) if h.pattern.id == "aws_access_key_id"} == {view}
+
+
+def test_a_hit_in_plain_sight_is_reported_once_and_exactly():
+    text = f"%41 &#65; é ﬁ {KEY} %42 and {DISGUISES['base64'](KEY)}"
+    hits = FAST.scan(text)
+    assert [(h.view, text[h.start : h.end]) for h in hits] == [("raw", KEY), ("base64", DISGUISES["base64"](KEY))]
+
+
+def test_what_is_only_next_to_something_encoded_is_seen():
+    assert found(f"%20{KEY}%20") == {("aws_access_key_id", 3, 23, "percent")}
+    assert found(f"%20{KEY}%20" + "%20x" * 400) == {("aws_access_key_id", 3, 23, "percent")}
+
+
+def test_a_keyword_in_plain_sight_counts_for_an_encoded_value():
+    value = base64.b64encode(b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYzmwZk9QtB1").decode()
+    assert "aws_secret_access_key" in {h.pattern.id for h in FAST.scan(f"aws_secret_access_key = {value}")}
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_layers_are_taken_off_in_any_order(layers):
+    rng = random.Random(layers)
+    names = ["base64", "hex", "percent", "entities", "base32", "escapes", "quoted_printable", "reversed", "ascii85"]
+    for _ in range(30):
+        text, worn = KEY, rng.sample(names, layers)
+        for name in worn:
+            text = DISGUISES[name](text)
+        # Reversing is looked for where a key shows, so only as the innermost layer.
+        if "reversed" not in worn[1:]:
+            assert "aws_access_key_id" in {h.pattern.id for h in FAST.scan(f"see {text} .")}, worn
+
+
+def test_more_layers_than_are_taken_off_are_refused():
+    text = KEY
+    for _ in range(4):
+        text = DISGUISES["base64"](text)
+    with pytest.raises(Unreadable):
+        FAST.scan(text)
+
+
+WORST = {
+    "keywords": "password=",
+    "vendors": "openai ",
+    "cards": "4111111111111 ",
+    "runs of base64": "QUtJQVFZTFBN ",
+    "runs off each other's phase": "QUtJQVFZTFBNxQUtJQVFZTFBNNN",
+    "compressed": "H4sIAAAAAAAAAAAA ",
+    "controls": "a\x01",
+}
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_a_text_that_would_take_too_long_is_refused(name):
+    with pytest.raises(Unreadable):
+        FAST.scan((WORST[name] * (1 << 16))[: 1 << 16])
+
+
+def test_a_compressed_bomb_is_refused():
+    import zlib
+
+    bomb = base64.b64encode(zlib.compress(b"a" * 10_000_000, 9)).decode()
+    with pytest.raises(Unreadable):
+        FAST.scan(bomb)
+
+
+def test_long_documents_that_are_escaped_throughout_are_read():
+    """Escapes by the thousand are ordinary in JSON of other scripts, in HTML and in URLs."""
+    for escaped in ("".join(f"\\u{ord(c):04x}" for c in "Привет мир "), "Hello%20World%21 ", "&#1087;&#1088;&amp; "):
+        dressed = DISGUISES["percent"](KEY)
+        text = f"{escaped * 2000} {KEY} {escaped * 200} {dressed} "
+        plain, hidden = FAST.scan(text)
+        assert text[plain.start : plain.end] == KEY
+        assert dressed in text[hidden.start : hidden.end]
+        assert hidden.end - hidden.start < len(dressed) + 600
+
+
+def test_a_later_start_leaves_out_what_lies_before():
+    text = f"{KEY} and {DISGUISES['base64'](KEY)} and {DISGUISES['fullwidth'](KEY)}"
+    whole = FAST.scan(text)
+    assert len(whole) == 3
+    for n, hit in enumerate(whole):
+        assert FAST.scan(text, hit.end) == whole[n + 1 :]
+
+
+def test_one_engine_may_be_used_by_many_threads():
+    text = f"a {KEY} b {DISGUISES['base64'](KEY)} é {DISGUISES['fullwidth'](KEY)} " * 40
+    expected, results = FAST.scan(text), []
+    threads = [
+        threading.Thread(target=lambda: results.extend(FAST.scan(text) == expected for _ in range(20)))
+        for _ in range(4)
+    ]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert results == [True] * 80
+
+
+EXAMPLES = [text for p in ALL for text in (*p.match, *p.no_match)]
+NOISE = st.lists(
+    st.sampled_from([*"aA0 +/=-_.:,;%&#\\<>~@\n\"'{}", *"é\u200b\u202e\ufe0fА４…\x01", "AKIA", "QUJD"]),
+    max_size=30,
+).map("".join)  # fmt: skip
+
+
+@st.composite
+def texts(draw):
+    """Examples of the patterns, dressed up to three times, cut, and noise around them."""
+    parts = []
+    for _ in range(draw(st.integers(1, 3))):
+        text = draw(st.sampled_from(EXAMPLES))
+        for name in draw(st.lists(st.sampled_from([*DISGUISES, "none"]), max_size=3)):
+            if name != "none" and text.isascii():
+                text = DISGUISES[name](text)
+        cut = draw(st.integers(0, 8))
+        parts += [draw(NOISE), text[cut:] if draw(st.booleans()) else text[: len(text) - cut]]
+    return "".join([*parts, draw(NOISE)])
+
+
+def outcome(engine, text):
+    try:
+        return found(text, engine)
+    except Unreadable:
+        return "refused"
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts())
+def test_both_matchers_lead_to_the_same_hits(text):
+    assert outcome(PLAIN, text) == outcome(FAST, text)
+
+
+@pytest.mark.full
+@settings(max_examples=5_000, deadline=None)
+@given(texts())
+def test_both_matchers_lead_to_the_same_hits_at_length(text):
+    assert outcome(PLAIN, text) == outcome(FAST, text)
+
+
+@pytest.mark.parametrize("pattern", ALL, ids=lambda p: p.id)
+def test_both_matchers_agree_on_the_examples_of_each_pattern(pattern):
+    for text in (*pattern.match, *pattern.no_match):
+        for around in (text, f"x{text}x", f"ü {text}\n{text}", f"\0{text}\0"):
+            assert found(around, PLAIN) == found(around, FAST)
+
+
+def plain_search(text):
+    """What the patterns mean, written as simply as can be: every expression tried from the first character on."""
+    hits = set()
+    for pattern in ALL:
+        at = 0
+        while match := pattern.verify.search(text, at):
+            group = "secret" if "secret" in pattern.verify.groupindex else 0
+            taken = len(match[group]) if pattern.validate is None else pattern.validate(match[group])
+            if taken:
+                hits.add((pattern.id, match.start(group), match.start(group) + taken))
+            at = match.start(group) + taken if taken else match.start() + 1
+    return hits
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(EXAMPLES), NOISE), min_size=1, max_size=5))
+def test_in_plain_sight_everything_is_found_that_the_expressions_match(parts):
+    text = "".join(parts)
+    try:
+        hits = FAST.scan(text)
+    except Unreadable:
+        return
+    ranges = [(h.pattern.id, h.start, h.end) for h in hits]
+    for rule, start, end in plain_search(text):
+        assert any(r == rule and s <= start and end <= e for r, s, e in ranges), (rule, text[start:end])

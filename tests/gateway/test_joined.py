@@ -1,0 +1,52 @@
+"""Offsets in joined texts lead back to the texts, whatever they are made of."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.joined import REACH, Part, apart, seams
+
+TEXTS = st.lists(st.text(max_size=2 * REACH + 60), min_size=1, max_size=6)
+
+
+@given(TEXTS, st.data())
+def test_every_stretch_of_joined_texts_is_located(texts, data):
+    joined = apart(texts)
+    index = data.draw(st.integers(0, len(texts) - 1))
+    if texts[index]:
+        start = data.draw(st.integers(0, len(texts[index]) - 1))
+        end = data.draw(st.integers(start + 1, len(texts[index])))
+        shift = sum(len(t) + 1 for t in texts[:index])
+        assert joined.locate(shift + start, shift + end) == [Part(index, start, end)]
+
+
+def test_a_text_cannot_pretend_to_be_several():
+    joined = apart(["a\0b", "c"])
+    assert joined.text == "a\x01b\0c"
+    assert joined.locate(0, 3) == [Part(0, 0, 3)]
+
+
+@given(TEXTS, st.sampled_from(["", " "]), st.data())
+def test_neighbouring_ends_are_one_text_at_the_seams(texts, between, data):
+    joined = seams(texts, range(len(texts)), between)
+    for left, right in pairwise(texts):
+        assert left[-REACH:] + between + right[:REACH] in joined.text
+    if joined.text:
+        start = data.draw(st.integers(0, len(joined.text) - 1))
+        end = data.draw(st.integers(start + 1, len(joined.text)))
+        parts = joined.locate(start, end)
+        inside = joined.text[start:end]
+        assert (
+            "".join(texts[p.text][p.start : p.end] for p in parts) in (inside, inside.replace(between, ""))
+            or "\0" in inside
+        )
+
+
+def test_what_goes_over_a_seam_has_several_parts():
+    joined = seams(["x" * 500 + "AKIA", "", "1234"], [0, 1, 2], "")
+    at = joined.text.index("AKIA")
+    assert joined.locate(at, at + 8) == [Part(0, 500, 504), Part(2, 0, 4)]
+    assert joined.locate(at, at + 4) == [Part(0, 500, 504)]
