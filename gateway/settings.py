@@ -114,6 +114,9 @@ class Route:
     """What the provider and its clients speak; see `gateway.wire.APIS`."""
     credential: str | None = None
     """Reference to the provider's key (`env:NAME`, `file:PATH`); unset = none is sent."""
+    aws_region: str | None = None
+    """Of a Bedrock route whose requests are signed instead of carrying a key; `credential` then leads to JSON with
+    `AccessKeyId`, `SecretAccessKey` and perhaps `SessionToken`; unset = `AWS_ACCESS_KEY_ID` and so on."""
     asset_id: str | None = None
     """Of the protected asset, for events of agents that are not assets themselves."""
     application_id: str | None = None
@@ -279,6 +282,8 @@ class _Reader:
     def _check_route(self, route: Route) -> None:
         if route.api not in APIS:
             raise self.error(f"`api` is one of {', '.join(APIS)}, which the gateway can inspect", "api")
+        if route.aws_region is not None and (route.api != "bedrock" or not _NAME.fullmatch(route.aws_region)):
+            raise self.error('`aws_region` is the name of a region and goes with `api = "bedrock"`', "aws_region")
         url = urlsplit(route.base_url)
         if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
             raise self.error("`base_url` must be an absolute URL without user, query or fragment", "base_url")

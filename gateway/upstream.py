@@ -14,6 +14,7 @@ from gateway.reasons import Refusal
 from gateway.resolver import GuardedResolver
 from gateway.secrets import resolve_secret
 from gateway.settings import Limits, Route
+from gateway.sigv4 import environment_key, signer
 from gateway.wire import APIS
 from gateway.wire.format import JSON_TYPE
 
@@ -28,6 +29,9 @@ class Upstream:
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "aispm-gateway"}
         self._authorize = APIS[route.api].authorize
         self._credential = None if route.credential is None else resolve_secret(route.credential)
+        if route.aws_region is not None:
+            self._credential = self._credential or environment_key()
+            self._authorize = signer(self._credential, route.aws_region)
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""`make bench-gateway`: what the gateway costs, on one pinned core, beside other gateways and a bare proxy in the same run.
+"""`make bench-gateway`: what the gateway costs, on one pinned core, beside other gateways and a bare proxy in one run.
 
 Core 0 runs what is measured, core 1 the load generator and the model endpoint. Prints, never asserts. Repeat on a quiet
 machine; ratios carry over to other machines, absolute figures do not.
@@ -10,7 +10,6 @@ import argparse
 import gc
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "gateway")]
 import bench_peers as peers_of  # noqa: E402 - the tests' folders are no packages; they are put on the path above
 from bench import part, quantile  # noqa: E402
 from bench_peers import Missing, Peers  # noqa: E402
+from fleet import Fleet  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
@@ -173,10 +173,36 @@ def false_positives(_: Bench) -> Iterator[Row]:
     yield "false personal data in them", f"{personal:.2f} %", mail, "≤ 2 %"
 
 
+FLEET, REVOCATIONS = 20, 10
+"""Gateway processes under one policy server, and how often their agent's key is revoked and given back."""
+
+
+def fleet(bench: Bench) -> Iterator[Row]:
+    """Seconds from a publication until a gateway refuses the revoked key, over all gateways of a fleet."""
+    many = Fleet(bench.folder("fleet"), bench.test, FLEET)
+    try:
+        many.start()
+        for pid in (many.server.pid, *(g.process.pid for g in many.gateways.values())):
+            os.sched_setaffinity(pid, range(os.cpu_count() or 1))  # a fleet has more than the one core of this process
+        took = []
+        for _ in range(REVOCATIONS):
+            took += many.revoke().values()
+            many.restore()
+        stolen = many.replace_policy_key().values()
+    finally:
+        many.stop()
+    took.sort()
+    measured = f"p50 {quantile(took, 0.5):.2f}, p99 {quantile(took, 0.99):.2f}, max {took[-1]:.2f} s"
+    rounds = f"{FLEET} processes, {REVOCATIONS} times"
+    yield "revoked agent key refused everywhere", measured, rounds, "p99 ≤ 5 s, max ≤ 30 s"
+    yield "revoked policy key, new root and epoch", f"max {max(stolen):.2f} s", f"{FLEET} processes", "≤ 60 s"
+
+
 FIGURES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "throughput": throughput,
     "memory": memory,
     "false_positives": false_positives,
+    "fleet": fleet,
 }
 
 

@@ -194,6 +194,35 @@ def test_a_policy_file_can_be_signed_alone(signing, aispm, tmp_path):
     assert aispm("sign", lone, "--key", "p/keys/policy.key")[0] == 2
 
 
+def test_a_bad_custom_pattern_is_named_when_it_is_published_signed_or_verified(signing, aispm, tmp_path):
+    pattern = {
+        "id": "account_number",
+        "expression": r"\bNB-[0-9]{8}\b",
+        "action": {"request": "block", "response": "redact"},
+        "match": ["NB-12345678"],
+        "no_match": ["NB-1234567"],
+    }
+    draft = json.loads(signing.draft.read_text())
+    signing.draft.write_text(json.dumps({**draft, "custom_patterns": [pattern]}))
+    assert aispm("publish", "p")[0] == 0
+    assert [p.id for p in gateway(signing, tmp_path).custom_patterns] == ["account_number"]
+    for change, why in (
+        ({"expression": "(NB-[0-9]+)+x"}, "every repeat needs an upper bound"),
+        ({"no_match": ["NB-12345678"]}, "is found by the expression"),
+        ({"id": "email"}, "the id of a built-in pattern"),
+    ):
+        wrong = {**pattern, **change}
+        signing.draft.write_text(json.dumps({**draft, "custom_patterns": [wrong]}))
+        lone = tmp_path / "lone.json"
+        lone.write_text(json.dumps({**json.loads(signing.policy.read_text()), "custom_patterns": [wrong]}))
+        for command in (("publish", "p"), ("sign", lone, "--key", "p/keys/policy.key")):
+            code, _, err = aispm(*command)
+            assert code == 5
+            assert f"custom_patterns.{wrong['id']}" in err
+            assert why in err
+    assert gateway(signing, tmp_path).version == 2
+
+
 def test_keys_that_others_can_read_are_not_used(signing, aispm):
     (signing.path / "keys" / "policy.key").chmod(0o644)
     code, _, err = aispm("publish", "p")

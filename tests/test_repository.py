@@ -15,7 +15,7 @@ from tasks.settings import CONTENT_ROOT as ROOT
 GATEWAY_PACKAGES = {"aiohttp", "uvloop", "orjson", "nacl", "httpx", "yaml", "hyperscan", "numpy", "jsonschema_rs"} | {
     "yarl",  # aiohttp's own URLs
 }
-GATEWAY_EXTRAS = {"redis"}
+GATEWAY_EXTRAS = {"redis", "botocore"}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "lib", "core", "misc"}
 
 

@@ -161,7 +161,7 @@ class Puller:
         loop, pause, confirmed = asyncio.get_running_loop(), FIRST_PAUSE, asyncio.get_running_loop().time()
         told_stale = False
         while True:
-            began = loop.time()
+            began, asked_for_news = loop.time(), self._etag is not None
             try:
                 changed = await self.once(HOLD_SECONDS)
             except AispmError as e:
@@ -176,7 +176,8 @@ class Puller:
             confirmed, told_stale, pause, self._last = loop.time(), False, FIRST_PAUSE, None
             if changed:
                 await self.taken()
-            elif loop.time() - began < SHORT_HOLD_SECONDS:
+            elif (asked_for_news or self._etag is None) and loop.time() - began < SHORT_HOLD_SECONDS:
+                # It does not hold polls, or gives no ETag to hold them by.
                 await asyncio.sleep(STATIC_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - as above
 
     async def once(self, hold: int) -> bool:

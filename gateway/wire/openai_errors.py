@@ -12,6 +12,10 @@ def error_body(refusal: Refusal, request_id: str) -> dict[str, Any]:
     """The error object that OpenAI clients understand; says the code and never the content."""
     if refusal.code.startswith(("DLP.", "POLICY.TOOL")):
         kind = "policy_violation"
+    elif refusal.code.startswith("POLICY.BUDGET"):
+        kind = "insufficient_quota"
+    elif refusal.code == "POLICY.RATE":
+        kind = "requests"
     else:
         kind = "invalid_request_error" if refusal.status < 500 else "gateway_error"
     message = f"{explain(refusal)}. Request {request_id}."

@@ -238,6 +238,10 @@ known_models = ["sim-1"]
         )
 
     def start(self) -> GatewayProcess:
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
         self.stderr = (self.folder / "stderr.txt").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "--config", str(self.folder / "gateway.toml")],
@@ -245,6 +249,8 @@ known_models = ["sim-1"]
             stderr=self.stderr,
             cwd=ROOT,
         )
+
+    def wait_ready(self) -> GatewayProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -295,6 +301,12 @@ def carriers() -> dict[str, Any]:
     module = sys.modules["carriers"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {carrier.name: carrier for carrier in module.CARRIERS}
+
+
+@pytest.fixture
+def conftest_module() -> Any:
+    """This module, for what builds its own processes."""
+    return sys.modules[__name__]
 
 
 @pytest.fixture

@@ -55,18 +55,25 @@ def carrier(carriers):
 
 @pytest.fixture
 def connect(gateway, certificate, monkeypatch):
+    made = []
+
     def client(key=gateway.agent_key):
         monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", key)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        return boto3.client(
-            "bedrock-runtime",
-            endpoint_url=gateway.url,
-            region_name="us-east-1",
-            verify=str(certificate / "tls.pem"),
-            config=Config(retries={"total_max_attempts": 1}),
+        made.append(
+            boto3.client(
+                "bedrock-runtime",
+                endpoint_url=gateway.url,
+                region_name="us-east-1",
+                verify=str(certificate / "tls.pem"),
+                config=Config(retries={"total_max_attempts": 1}),
+            )
         )
+        return made[-1]
 
-    return client
+    yield client
+    for client in made:
+        client.close()
 
 
 @pytest.fixture

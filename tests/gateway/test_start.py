@@ -137,6 +137,7 @@ def test_relative_paths_are_taken_from_the_settings_file(tmp_path):
         ("http://127.0.0.1:1/v1", "http://api.example.com/v1", ":8: `base_url` must be https"),
         ("http://127.0.0.1:1/v1", "ftp://127.0.0.1", ":8: `base_url` must be an absolute URL"),
         ('credential = "file:key"', 'api = "telepathy"', ":9: `api` is one of "),
+        ('credential = "file:key"', 'aws_region = "eu-west-1"', ":9: `aws_region` is the name of a region"),
         ('credential = "file:key"', 'wire_format = "openai_chat"', ":9: unknown setting `routes.default.wire_format`"),
         ("[routes.default]", "[routes.v1]", "a route's name"),
         ("[routes.default]", '[listen]\nhost = "0.0.0.0"\n[routes.default]', ":8: without `tls_cert`"),

@@ -17,6 +17,7 @@ select
     cast(coalesce(sum(resp_bytes), 0) as BIGINT) as resp_bytes,
     cast(coalesce(sum(tokens_in), 0) as BIGINT) as tokens_in,
     cast(coalesce(sum(tokens_out), 0) as BIGINT) as tokens_out,
+    cast(coalesce(sum(cost_micro_usd), 0) as BIGINT) as cost_micro_usd,
     quantile_disc(latency_us, 0.5) as latency_p50_us,
     quantile_disc(latency_us, 0.99) as latency_p99_us,
     quantile_disc(filter_us, 0.5) as filter_p50_us,
