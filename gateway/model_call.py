@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from gateway.settings import Route
 from gateway.spending import CODES, Purchase
 from gateway.strict_json import parse
 from gateway.upstream import check_status
-from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage
+from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage, malformed
 
 MAX_HEADER = 512
 """Characters of a header that is passed on; the longest real one lists beta features."""
@@ -70,9 +71,7 @@ class ModelCall(ExchangeHandler):
             values = self.request.headers.getall(name, ())
             if not values:
                 continue
-            value = ", ".join(values)
-            if len(value) > MAX_HEADER or not value.isascii() or not value.isprintable():
-                raise Refusal("WIRE.MALFORMED", "shape")
+            value = _plain(values, REQUEST)
             fields.fixed(value, "metadata")
             passed[name] = value
         if passed:
@@ -153,6 +152,8 @@ class ModelCall(ExchangeHandler):
         check_status(reply.status)
         exchange.upstream_us = microseconds(self._sent)
         self._received = len(raw)
+        given = self.place.api.reply_headers & {name.lower() for name in reply.headers}
+        passed = {name: _plain(reply.headers.getall(name), RESPONSE) for name in given}
 
         def work() -> Any:
             body = parse(raw, scope=RESPONSE)
@@ -164,6 +165,8 @@ class ModelCall(ExchangeHandler):
                 fields.members(body, "metadata")
             else:
                 raise Refusal("WIRE.MALFORMED", "upstream", RESPONSE)
+            for value in passed.values():
+                fields.fixed(value, "metadata")
             inspection.scan(fields)
             return body
 
@@ -171,6 +174,7 @@ class ModelCall(ExchangeHandler):
         inspection.verdict(RESPONSE)
         self.still_allowed()
         exchange.resp_bytes = len(clean)
+        self.headers.update(passed)
         if (retry := reply.headers.get("Retry-After", "")).isdecimal():
             self.headers["Retry-After"] = retry
         await self.finish(reply.status)
@@ -221,3 +225,11 @@ class ModelCall(ExchangeHandler):
         if self._stream is None:
             raise RuntimeError("a stream runs only after it was opened")
         return self._stream.error(refusal, self.exchange.request_id)
+
+
+def _plain(values: Sequence[str], scope: str) -> str:
+    """A header that may be passed on once it is scanned. Raises Refusal."""
+    value = ", ".join(values)
+    if len(value) > MAX_HEADER or not value.isascii() or not value.isprintable():
+        raise malformed(scope)
+    return value

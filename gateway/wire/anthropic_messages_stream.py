@@ -12,7 +12,7 @@ from gateway.reasons import Refusal
 from gateway.wire.anthropic_blocks import CALLS, SEALED, block_type, call_name, read_block
 from gateway.wire.anthropic_errors import error_body
 from gateway.wire.format import Usage, count, malformed
-from gateway.wire.held import Held
+from gateway.wire.held import Held, Seam
 from gateway.wire.sse import SseStream, sse
 
 MAX_OPEN = 16
@@ -40,7 +40,7 @@ class MessageStream(SseStream):
     def __init__(self, inspection: Inspection) -> None:
         super().__init__()
         self._inspection = inspection
-        self.texts = Held(inspection)
+        self.texts, self.seam = Held(inspection), Seam()
         self._open: dict[int, _Text | _Call] = {}
         self._next = 0
         self._began = False
@@ -155,7 +155,7 @@ class _Text:
     def __init__(self, stream: MessageStream, index: int, kind: str) -> None:
         self._stream, self._index = stream, index
         self._delta, self._key = _TEXTS[kind]
-        self._channel = stream.texts.channel(sealed=kind == "thinking")
+        self._channel = stream.texts.channel(sealed=True) if kind == "thinking" else stream.texts.channel(stream.seam)
         self._signature: list[str] = []
 
     def start(self, block: dict[str, Any]) -> bytes:

@@ -18,4 +18,5 @@ API = Api(
     key_headers=("Authorization",),
     authorize=bearer,
     error_body=error_body,
+    reply_headers=frozenset(("x-amzn-errortype",)),  # the only place where AWS names an error
 )

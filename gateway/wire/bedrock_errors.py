@@ -9,6 +9,7 @@ from gateway.wire.format import code, explain
 
 _CODES = {
     401: "AccessDeniedException",
+    402: "ServiceQuotaExceededException",
     403: "AccessDeniedException",
     404: "ResourceNotFoundException",
     429: "ThrottlingException",

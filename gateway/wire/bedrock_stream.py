@@ -10,13 +10,12 @@ import orjson
 from gateway.fields import RESPONSE
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
-from gateway.stream import Channel
 from gateway.strict_json import parse
 from gateway.wire.bedrock_blocks import only_member, tool_name
 from gateway.wire.bedrock_errors import exception_type, message
 from gateway.wire.event_stream import EventStreamParser, Message, write
 from gateway.wire.format import Usage, count, malformed, unscannable
-from gateway.wire.held import Held
+from gateway.wire.held import Held, Seam, TextChannel
 
 MAX_OPEN = 16
 """Blocks that may be unfinished at once; the provider finishes one before the next."""
@@ -40,7 +39,7 @@ class ConverseStream:
     def __init__(self, inspection: Inspection) -> None:
         self._parser = EventStreamParser()
         self._inspection = inspection
-        self._texts = Held(inspection)
+        self._texts, self._seam = Held(inspection), Seam()
         self._open: dict[int, _Block] = {}
         self._next = 0
         self._began = self._stopped = False
@@ -132,7 +131,7 @@ class ConverseStream:
             if index < self._next or len(self._open) == MAX_OPEN:
                 raise malformed(RESPONSE)
             self._next = index + 1
-            self._open[index] = _Block(self._texts, index)
+            self._open[index] = _Block(self._texts, self._seam, index)
         return self._open[index]
 
 
@@ -149,11 +148,11 @@ _READERS = {
 class _Block:
     """A block of text, reasoning or one call; what it is shows in its first event."""
 
-    def __init__(self, texts: Held, index: int) -> None:
+    def __init__(self, texts: Held, seam: Seam, index: int) -> None:
         self.index = index
-        self._texts = texts
+        self._texts, self._seam = texts, seam
         self._kind: str | None = None
-        self._channel: Channel | None = None
+        self._channel: TextChannel | None = None
         self._call: dict[str, Any] | None = None
         self._parts: list[str] = []  # of the arguments, or of the signature
 
@@ -194,7 +193,8 @@ class _Block:
         if not isinstance(value, str):
             raise malformed(RESPONSE)
         if self._channel is None:
-            self._channel = self._texts.channel(sealed=self._kind == "reasoningContent")
+            sealed = self._kind == "reasoningContent"
+            self._channel = self._texts.channel(None if sealed else self._seam, sealed=sealed)
         return self._wrapped(self._channel.feed(value))
 
     def _reasoning(self, value: Any) -> bytes:

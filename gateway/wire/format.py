@@ -142,6 +142,8 @@ class Api:
     """(refusal, request id) -> the error as the provider's own clients read it; holds nothing of the client's text."""
     client_headers: frozenset[str] = field(default_factory=frozenset)
     """Headers of the client, in lower case, that are passed on after a scan; all others are dropped."""
+    reply_headers: frozenset[str] = field(default_factory=frozenset)
+    """Headers of whole replies that clients need to make sense of them, passed on likewise."""
 
 
 def bearer(credential: str, method: str, url: str, body: bytes) -> Mapping[str, str]:

@@ -9,6 +9,7 @@ from gateway.wire.format import code, explain
 
 _STATUS = {
     401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     408: "DEADLINE_EXCEEDED",

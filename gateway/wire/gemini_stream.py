@@ -9,10 +9,10 @@ import orjson
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
-from gateway.stream import Channel, HoldBack
 from gateway.wire.format import Usage, count, malformed, unscannable
 from gateway.wire.gemini_errors import error_body
 from gateway.wire.gemini_parts import SEALED, read_part
+from gateway.wire.held import Held, Seam, TextChannel
 from gateway.wire.sse import SseStream, sse
 
 MAX_CHOICES = 8
@@ -43,8 +43,7 @@ class GeminiStream(SseStream):
     def __init__(self, inspection: Inspection) -> None:
         super().__init__()
         self._inspection = inspection
-        self._engine = inspection.rules.engines[RESPONSE]
-        self._hold = HoldBack(self._engine.patterns)
+        self.texts = Held(inspection)
         self._candidates: dict[int, _Candidate] = {}
         self._rejected = False
         self._last: dict[str, Any] | None = None  # waits, because the last chunk is sent by `end`
@@ -126,10 +125,6 @@ class GeminiStream(SseStream):
             out["content"]["parts"] = parts
         return {"index": index, **out}
 
-    def channel(self) -> Channel:
-        """A fresh channel for one text of a candidate."""
-        return Channel(self._engine, self._hold, self._inspection, "assistant")
-
     def read(self, part: dict[str, Any]) -> None:
         """Check and filter a part that is whole."""
         self._inspection.count_output(orjson.dumps(part).decode())
@@ -143,7 +138,8 @@ class _Candidate:
 
     def __init__(self, stream: GeminiStream) -> None:
         self._stream = stream
-        self._channels: dict[bool, Channel] = {}
+        self._channels: dict[bool, TextChannel] = {}
+        self._seam = Seam()  # between what is said before a call and after it
         self.finished = False
 
     def feed(self, part: Any) -> list[dict[str, Any]]:
@@ -161,7 +157,7 @@ class _Candidate:
         thought = part.get("thought") is True
         before = [] if thought else self.rest(True)
         if thought not in self._channels:
-            self._channels[thought] = self._stream.channel()
+            self._channels[thought] = self._stream.texts.channel(None if thought else self._seam)
         out = self._channels[thought].feed(text)
         if "thoughtSignature" in part:
             self._stream.read({"text": "", **{k: part[k] for k in SEALED}})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from gateway.decoders import Unreadable
 from gateway.fields import RESPONSE, Fields
-from gateway.filter import Inspection
+from gateway.filter import ALONE, BETWEEN, Inspection
 from gateway.reasons import Refusal
 from gateway.stream import Channel, HoldBack
 from gateway.wire.format import malformed
@@ -14,6 +16,17 @@ MAX_HELD = 256 << 10
 """Characters of all unfinished calls and signatures of one reply that are held; longer ones end the stream."""
 _PIECE = 16
 """Counted for each piece on top of its text, for empty pieces take room too."""
+
+
+SEAM = 100
+"""Characters on each side of the place where two texts meet; the longest of the short secrets fit."""
+
+
+class Seam:
+    """Where one text ended that clients show before the next, as in blocks one after the other."""
+
+    def __init__(self) -> None:
+        self.before = ""
 
 
 class Held:
@@ -25,9 +38,24 @@ class Held:
         self._hold = HoldBack(self._engine.patterns)
         self._size = 0
 
-    def channel(self, *, sealed: bool = False) -> Channel:
+    def channel(self, seam: Seam | None = None, *, sealed: bool = False) -> TextChannel:
         """For one text; `sealed`: it is signed, so that it passes whole or not at all."""
-        return Channel(self._engine, self._hold, self.inspection, "assistant", sealed=sealed)
+        channel = Channel(self._engine, self._hold, self.inspection, "assistant", sealed=sealed)
+        return TextChannel(channel, seam or Seam(), self._look)
+
+    def _look(self, before: str, after: str) -> None:
+        """Note what only two texts together make. The first is sent already, so what would be redacted is blocked."""
+        for between in BETWEEN:
+            joined, end = before + between + after, len(before)
+            try:
+                found = self._engine.scan(joined)
+            except Unreadable:
+                raise Refusal("WIRE.UNSCANNABLE", "limit", RESPONSE) from None
+            hits = [h for h in found if h.start < end and h.end > end + len(between)]
+            hits = [h for h in hits if h.pattern.category not in ALONE]
+            self.inspection.apply(joined, hits, RESPONSE, "assistant", fixed=True)
+            if hits:
+                return
 
     def keep(self, parts: list[str], text: Any) -> None:
         """Add to what is held of a call or signature. Raises Refusal when `text` is none, or too much is held."""
@@ -59,3 +87,24 @@ class Held:
         self.inspection.tool_call(name, parsed, RESPONSE, "tool_args")
         self.inspection.scan(fields)
         return arguments["input"]
+
+
+class TextChannel:
+    """A `Channel` whose beginning is read together with the end of the text before it."""
+
+    def __init__(self, channel: Channel, seam: Seam, look: Callable[[str, str], None]) -> None:
+        self._channel, self._seam, self._look = channel, seam, look
+        self._before, self._head, self._tail = seam.before, "", ""
+
+    def feed(self, text: str) -> str:
+        """See `Channel.feed`."""
+        if self._before and len(self._head) < SEAM:
+            self._head = (self._head + text)[:SEAM]
+            self._look(self._before, self._head)
+        self._tail = (self._tail + text)[-SEAM:]
+        return self._channel.feed(text)
+
+    def finish(self) -> str:
+        """See `Channel.finish`."""
+        self._seam.before = (self._before + self._tail)[-SEAM:]
+        return self._channel.finish()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import anthropic
 import httpx
 import pytest
+from anthropic.types.shared.error_type import ErrorType
 
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.filter import Inspection
-from gateway.reasons import Refusal
+from gateway.reasons import Refusal, reasons
 from gateway.strict_json import parse
+from gateway.wire.anthropic_errors import error_body
 from gateway.wire.anthropic_messages import AnthropicMessages, AnthropicTokenCount
 from gateway.wire.anthropic_messages_stream import MAX_OPEN, MessageStream
 from gateway.wire.format import Usage
@@ -104,6 +107,15 @@ def test_errors_are_raised_with_the_reason_code(gateway, simulator, client, carr
     with pytest.raises(anthropic.InternalServerError) as broken:
         ask(client)
     assert broken.value.error_code == "SYSTEM.BACKEND:status"
+
+
+def test_every_reason_has_an_error_that_anthropic_knows():
+    known = {*get_args(ErrorType), "request_too_large"}
+    for reason in reasons().values():
+        for detail in (None, *reason.details):
+            error = error_body(Refusal(reason.code, detail), "r")["error"]
+            assert error["type"] in known
+            assert error["details"]["error_code"].startswith(reason.code)
 
 
 def test_a_query_is_refused(gateway, simulator, carrier):
@@ -390,6 +402,19 @@ def test_citations_are_filtered(rules):
     citation = {"type": "char_location", "cited_text": CARD, "document_index": 0}
     out, _ = run(rules, around({"type": "text", "text": ""}, {"type": "citations_delta", "citation": citation}))
     assert out[2]["delta"]["citation"]["cited_text"] == GONE
+
+
+def test_a_secret_over_two_blocks_ends_the_stream(rules):
+    """What clients show as one text is read as one where the blocks meet, also with a call between them."""
+    text, call = {"type": "text", "text": ""}, {**USE, "input": {}}
+    first = around(text, {"type": "text_delta", "text": f"It is {CARD[:9]}"})[:-2]
+    second = around(text, *({"type": "text_delta", "text": c} for c in f"{CARD[9:]}."))[1:]
+    between = around(call)[1:-2]
+    for events_between in ([], between):
+        bodies = [*first, *({**b, "index": 1} for b in events_between)]
+        bodies += [{**b, "index": 2} if "index" in b else b for b in second]
+        with pytest.raises(Refusal, match=r"DLP\.PAYMENT\.PAN"):
+            run(rules, bodies)
 
 
 START = around({"type": "text", "text": ""})[0]

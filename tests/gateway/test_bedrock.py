@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
+from contextlib import closing
 
 import boto3
 import httpx
@@ -14,8 +15,9 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.filter import Inspection
-from gateway.reasons import Refusal
+from gateway.reasons import Refusal, reasons
 from gateway.wire.bedrock_converse import BedrockConverse
+from gateway.wire.bedrock_errors import error_body, exception_type
 from gateway.wire.bedrock_stream import MAX_OPEN, ConverseStream
 from gateway.wire.event_stream import EventStreamParser, write
 from gateway.wire.format import Usage
@@ -164,6 +166,27 @@ def test_errors_are_raised_as_aws_names_them_with_the_reason_code(simulator, cli
         ask(client)
 
 
+def test_errors_of_the_provider_keep_their_names_unless_these_hold_a_secret(simulator, client):
+    """AWS names an error in a header alone."""
+    simulator.status, simulator.reply = 429, {"message": "slow down"}
+    simulator.headers = {"x-amzn-ErrorType": "ThrottlingException:http://internal.amazon.com/"}
+    with pytest.raises(client.exceptions.ThrottlingException, match="slow down"):
+        ask(client)
+    simulator.headers = {"x-amzn-ErrorType": AWS}
+    with pytest.raises(client.exceptions.AccessDeniedException, match=r"DLP\.SECRET\.AWS_ACCESS_KEY"):
+        ask(client)
+
+
+def test_every_reason_has_an_error_that_aws_knows(client):
+    known = {e for e in dir(client.exceptions) if e.endswith("Exception")}
+    members = client.meta.service_model.operation_model("ConverseStream").get_event_stream_output().members
+    for reason in reasons().values():
+        for detail in (None, *reason.details):
+            refusal = Refusal(reason.code, detail)
+            assert error_body(refusal, "r")["code"] in known
+            assert exception_type(refusal) in members
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -219,8 +242,9 @@ def test_a_block_in_a_running_stream_is_the_clients_own_error(gateway, simulator
     seen = []
 
     def collect():
-        for event in ask_stream(client):
-            seen.append(event.get("contentBlockDelta", {}).get("delta", {}).get("text", ""))
+        with closing(ask_stream(client)) as stream:
+            for event in stream:
+                seen.append(event.get("contentBlockDelta", {}).get("delta", {}).get("text", ""))
 
     with pytest.raises(EventStreamError, match=r"\[DLP\.SECRET\.PRIVATE_KEY\]") as blocked:
         collect()
@@ -235,8 +259,8 @@ def test_an_unlisted_call_and_a_cut_stream_never_end_well(simulator, client, car
     with pytest.raises((ClientError, EventStreamError), match=r"POLICY\.TOOL_DENIED"):
         list(ask_stream(client))
     send(simulator, events(carrier.stream("Hello "))[:-2])
-    with pytest.raises(EventStreamError, match=r"SYSTEM\.BACKEND:cut_off"):
-        list(ask_stream(client))
+    with closing(ask_stream(client)) as stream, pytest.raises(EventStreamError, match=r"SYSTEM\.BACKEND:cut_off"):
+        list(stream)
 
 
 # -- the readers by themselves ----------------------------------------------------------------------------------------
@@ -449,6 +473,16 @@ def test_reasoning_passes_with_its_signature_or_not_at_all(rules):
     for pieces in (("It is ", CARD), tuple(f"It is {CARD} .")):
         with pytest.raises(Refusal, match=r"DLP\.PAYMENT\.PAN"):
             run(rules, thinking(*pieces))
+
+
+def test_a_secret_over_two_blocks_ends_the_stream(rules):
+    """What clients show as one text is read as one where the blocks meet."""
+    for cut, digits in ((9, CARD), (12, CARD.replace(" ", ""))):
+        with pytest.raises(Refusal, match=r"DLP\.PAYMENT\.PAN"):
+            run(rules, b"".join(events([
+                START, delta({"text": f"It is {digits[:cut]}"}), stop(),
+                *(delta({"text": c}, 1) for c in digits[cut:] + "."), stop(1), STOP,
+            ])))  # fmt: skip
 
 
 def test_citations_are_filtered_padding_dropped_and_empty_arguments_an_object(rules):

@@ -438,6 +438,11 @@ def test_text_before_a_call_is_sent_before_it_and_signatures_stay(rules):
     assert "".join(p["text"] for p in found[:-2]) == "Let me check"
 
 
+def test_a_number_around_a_call_ends_the_stream(rules):
+    with pytest.raises(Refusal, match=r"DLP\.PAYMENT\.PAN"):
+        run(rules, [chunk({"text": CARD[:9]}), chunk(CALL), chunk({"text": CARD[9:]}, finish="STOP")])
+
+
 def test_candidates_have_channels_of_their_own_and_prompts_may_be_rejected(rules):
     chunks, stream = run(rules, [
         chunk({"text": CARD[:9]}, index=0), chunk({"text": CARD[:9]}, index=1),
