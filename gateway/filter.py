@@ -17,12 +17,16 @@ from gateway.joined import Joined, apart, seams
 from gateway.pattern_files import Pattern
 from gateway.policy.bundle import ACTIONS, Actions, Policy
 from gateway.reasons import Refusal
+from gateway.tool_poison import poisoned
 from gateway.tools import Decision, ToolRules, definition_sha256
 
 BETWEEN = ("", " ")
 """What a reader may put between two texts: values cut at the one are whole again, groups of digits at the other."""
 ALONE = ("pii",)
 """Categories too common to be looked for over seams: any two numbers may make a telephone number."""
+TOOL_POISON = "tool_poison"
+"""The name by which a policy's `rules` speak of instructions in tool definitions."""
+_POISON_ACTIONS = Actions("block", "redact")
 
 
 class Match(NamedTuple):
@@ -186,7 +190,20 @@ class Inspection:
         """Hold a declared tool against the agent's rules; `more`: further members of `gateway.tools.DEFINITION`."""
         definition = {**(more or {}), "name": name, "description": description, "inputSchema": schema}
         sha256 = definition_sha256(definition)
-        self._note_tool(name, self.tools.definition(name, sha256), scope, "tool_def", def_hash=sha256)
+        decision = self._defined(name, sha256, definition, scope)
+        if decision.action == "redact":  # a request cannot do without what it declares
+            decision = decision._replace(action="block")
+        self._note_tool(name, decision, scope, "tool_def", def_hash=sha256)
+
+    def _defined(self, name: str, sha256: str, definition: Mapping[str, Any], scope: str) -> Decision:
+        """What the rules say of a definition; one that a pin approves may say what it likes."""
+        decision, rule = self.tools.definition(name, sha256), self.tools.rule(name)
+        if rule is None or decision.action != "allow" or rule.definition_sha256 is not None:
+            return decision
+        action: str = getattr(self.rules.policy.rules.get(TOOL_POISON, _POISON_ACTIONS), scope)
+        if action == "allow" or not poisoned(sha256, definition):
+            return decision
+        return Decision(action, "INJECTION.TOOL_POISON", rule_id=TOOL_POISON)
 
     def tool_call(self, name: str, arguments: Any, scope: str, location: str, *, new: bool = False) -> None:
         """Hold a call against the agent's rules and the calls before it; `arguments`: parsed JSON, or free text.
@@ -206,11 +223,10 @@ class Inspection:
         """
         name: str = definition["name"]
         sha256 = definition_sha256(definition)
-        decision = self.tools.definition(name, sha256)
-        if decision.action == "allow" and (refusal := self.scan_apart(fields, "redact")) is not None:
-            poisoned = refusal.code.startswith("INJECTION.")
-            decision = Decision("block", "INJECTION.TOOL_POISON" if poisoned else refusal.code)
-        shown = decision.action == "allow"
+        decision = self._defined(name, sha256, definition, fields.scope)
+        if decision.action in ("allow", "flag") and (refusal := self.scan_apart(fields, "redact")) is not None:
+            decision = Decision("block", refusal.code)
+        shown = decision.action in ("allow", "flag")
         noted = decision if shown else decision._replace(action="redact")
         self._note_tool(name, noted, fields.scope, "tool_def", def_hash=sha256)
         return shown
