@@ -17,15 +17,13 @@ from gateway.joined import Joined, apart, seams
 from gateway.pattern_files import Pattern
 from gateway.policy.bundle import ACTIONS, Actions, Policy
 from gateway.reasons import Refusal
-from gateway.tool_poison import poisoned
+from gateway.tool_poison import TOOL_POISON, poisoned
 from gateway.tools import Decision, ToolRules, definition_sha256
 
 BETWEEN = ("", " ")
 """What a reader may put between two texts: values cut at the one are whole again, groups of digits at the other."""
 ALONE = ("pii",)
 """Categories too common to be looked for over seams: any two numbers may make a telephone number."""
-TOOL_POISON = "tool_poison"
-"""The name by which a policy's `rules` speak of instructions in tool definitions."""
 _POISON_ACTIONS = Actions("block", "redact")
 
 

@@ -14,6 +14,7 @@ from gateway.policy.bundle import Policy
 from gateway.policy.files import PublishedFolder, Remembered, Source, load_policy
 from gateway.settings import GatewaySettings
 from gateway.spending import check_limits
+from gateway.tool_poison import TOOL_POISON
 
 T = TypeVar("T")
 
@@ -66,7 +67,8 @@ class Loader:
         return load_policy(source, settings.policy.root, settings.gateway_id, settings.policy_memory, self._now(), use)
 
     def _check(self, policy: Policy) -> None:
-        if unknown := sorted(set(policy.rules) - {p.id for p in (*self._patterns, *policy.custom_patterns)}):
+        known = {TOOL_POISON, *(p.id for p in (*self._patterns, *policy.custom_patterns))}
+        if unknown := sorted(set(policy.rules) - known):
             # A rule that cannot be enforced must not look as if it were.
             raise ConfigError(f"the policy has rules for patterns that this gateway lacks: {', '.join(unknown)}")
         check_limits(policy, self._now().timestamp())

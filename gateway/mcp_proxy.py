@@ -158,14 +158,19 @@ class McpExchange(ExchangeHandler):
         return orjson.dumps(mcp.replacement(value, refusal, self.exchange.request_id, message.id))
 
     async def _streamed(self, reply: ClientResponse, headers: dict[str, str]) -> web.StreamResponse:
-        """The events that end with the answer; a server may also close early and go on when the client comes back."""
+        """The events that end with the answer; a server may close early and go on when the client comes back, which it
+        can only where events have ids. Raises Refusal."""
+        resumable = False
         async for event in self._events(reply, listening=False):
+            resumable = resumable or event.id is not None
             piece, answered = await self._event(event, headers)
             if answered:
                 self.exchange.upstream_us = microseconds(self._sent)
                 return await self._end(piece)
             if piece:
                 await self.send(piece, SSE_TYPE)
+        if not resumable:
+            raise Refusal("SYSTEM.BACKEND", "cut_off", RESPONSE)
         return await self._end(b"")
 
     async def _listen(self, headers: dict[str, str]) -> web.StreamResponse:
@@ -261,7 +266,7 @@ class McpExchange(ExchangeHandler):
     @contextlib.asynccontextmanager
     async def _request(self, method: str, body: bytes | None, headers: dict[str, str]) -> AsyncIterator[ClientResponse]:
         self._sent = time.perf_counter()
-        async with self._upstream.request(method, "", body, headers) as reply:
+        async with self._upstream.request(method, "", body, headers, repeatable=False) as reply:
             self.exchange.upstream_status = reply.status
             yield reply
 
@@ -297,7 +302,7 @@ class McpExchange(ExchangeHandler):
         """See `ExchangeHandler`; on a stream that answers nothing there is nobody to tell."""
         if self._asked is None:
             return b""
-        return Event("").encode(orjson.dumps(mcp.error(refusal, self.exchange.request_id, self._asked)))
+        return Event().encode(orjson.dumps(mcp.error(refusal, self.exchange.request_id, self._asked)))
 
 
 def _kind(reply: ClientResponse) -> str:

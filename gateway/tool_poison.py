@@ -15,6 +15,8 @@ from typing import Any
 
 from gateway.tools import DEFINITION
 
+TOOL_POISON = "tool_poison"
+"""The name by which a policy's `rules` speak of these."""
 MAX_TEXT = 256 << 10
 """Characters of a definition that are looked at; a longer one counts as poisoned: nobody can have read it."""
 MAX_REMEMBERED = 4096

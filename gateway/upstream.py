@@ -56,13 +56,14 @@ class Upstream:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, repeatable: bool = True
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The reply's status and headers; its body is read inside the context, where its failures are translated too.
 
         `path` is below the route's `base_url` and sent as it is; `headers` come on top of the gateway's own.
 
-        A connection that the provider closed while idle is tried once more: no byte of a reply had come.
+        A connection that the provider closed while idle is tried once more, since no byte of a reply had come; unless
+        the request is not `repeatable`: it may have been acted on all the same.
         """
         if self._session is None:
             raise RuntimeError("start() comes first")
@@ -77,6 +78,8 @@ class Upstream:
             try:
                 response = await self._session.request(method, url, data=body, headers=sent, allow_redirects=False)
             except aiohttp.ServerDisconnectedError:
+                if not repeatable:
+                    raise
                 response = await self._session.request(method, url, data=body, headers=sent, allow_redirects=False)
             async with response:
                 if response.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -23,7 +23,7 @@ class Event(NamedTuple):
 
     def encode(self, data: bytes) -> bytes:
         """The event as sent to the client, with `data` in place of its own."""
-        if self == Event():
+        if self == Event() and not data:
             return b":\n\n"
         name = f"id: {self.id}\n" if self.id is not None else ""
         wait = f"retry: {self.retry}\n" if self.retry is not None else ""
