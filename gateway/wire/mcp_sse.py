@@ -56,7 +56,7 @@ class EventReader(SseParser):
             self._id = self._retry = None
         elif not name:
             self._events.append(Event())
-        elif name == b"id":
+        elif name == b"id" and text:
             if not EVENT_ID.fullmatch(text):
                 raise Refusal("WIRE.MALFORMED", "upstream", RESPONSE)
             self._id = text
