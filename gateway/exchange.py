@@ -121,8 +121,9 @@ class ExchangeHandler(ABC):
         self._inspection = Inspection(self.rules, agent.id, route.asset_id)
         return route, endpoint
 
-    def still_allowed(self) -> None:
-        """Before anything more is answered: raises Refusal when the policy in force by now lets this agent in no more.
+    def _still_allowed(self) -> None:
+        """Before anything of a reply goes out: raises Refusal when the policy in force by now lets this agent in no
+        more.
 
         The rules of inspection stay those that the request began under, so that no text is judged by some of each.
         """
@@ -173,6 +174,8 @@ class ExchangeHandler(ABC):
     async def finish(self, status: int, *, refused: bool = False) -> None:
         """Write the exchange and what was found in it, once; the answer's last byte comes after. Raises Refusal."""
         if not self._recorded:
+            if not refused:
+                self._still_allowed()
             exchange, inspection = self.exchange, self._inspection
             exchange.http_status = status
             exchange.latency_us = microseconds(self.started)
@@ -198,6 +201,7 @@ class ExchangeHandler(ABC):
             status, raw = 200, self.stream_error(refusal)
         else:
             status, raw = self.error(refusal)
+            exchange.resp_bytes = 0  # whatever was ready to be sent
         exchange.resp_bytes = (exchange.resp_bytes or 0) + len(raw)
         exchange.decision, exchange.reason_code, exchange.reason_detail = "block", refusal.code, refusal.detail
         exchange.scope = refusal.scope
@@ -229,6 +233,8 @@ class ExchangeHandler(ABC):
 
     async def send(self, raw: bytes, media_type: str = "", *, end: bool = False) -> web.StreamResponse:
         """Write to the client's stream, which its first bytes open as `media_type`. Raises Refusal."""
+        if not end:  # the end was allowed when it was recorded
+            self._still_allowed()
         try:
             if self.response is None:
                 headers = {"Content-Type": media_type, "Cache-Control": "no-store", **self.headers}

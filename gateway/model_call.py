@@ -172,7 +172,6 @@ class ModelCall(ExchangeHandler):
 
         clean = orjson.dumps(await self.timed(work, len(raw)))
         inspection.verdict(RESPONSE)
-        self.still_allowed()
         exchange.resp_bytes = len(clean)
         self.headers.update(passed)
         if (retry := reply.headers.get("Retry-After", "")).isdecimal():
@@ -186,7 +185,6 @@ class ModelCall(ExchangeHandler):
         stream = self._stream = reader.stream(self.inspection)
         try:
             async for raw in reply.content.iter_any():
-                self.still_allowed()
                 pieces, refusal = self._fed(stream, raw)
                 if pieces:
                     await self.send(b"".join(pieces), reader.stream_type)

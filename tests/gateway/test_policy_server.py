@@ -128,6 +128,24 @@ def test_a_publication_reaches_a_running_gateway_and_its_running_stream(gateway_
     assert (cut["decision"], cut["reason_code"], cut["policy_epoch"]) == ("block", "POLICY.AGENT_DENIED", 1)
 
 
+def test_a_reply_that_comes_after_the_revocation_is_not_handed_over(gateway_factory, simulator, policy):
+    gateway = gateway_factory().start()
+
+    def reply(request, body):
+        policy.publish(agents=revoked(policy, gateway.agent_key), tools={})
+        gateway.signal(signal.SIGHUP)
+        until(lambda: httpx.get(gateway.url + "/healthz").json()["policy_version"] == 2)
+        return simulator.completion("Hello.")
+
+    simulator.reply = lambda request, body: asyncio.to_thread(reply, request, body)
+    answer = gateway.post(gateway.chat())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "POLICY.AGENT_DENIED")
+    gateway.stop()
+    (row,) = [r for r in gateway.rows() if r["event_kind"] == "exchange"]
+    assert (row["decision"], row["http_status"], row["scope"]) == ("block", 401, "response")
+    assert row["resp_bytes"] == len(answer.content)
+
+
 def test_every_worker_follows_one_puller(gateway_factory, simulator, policy, server):
     gateway = pulled(gateway_factory(), server.url)
     config = gateway.folder / "gateway.toml"
