@@ -118,11 +118,13 @@ def test_every_reason_has_an_error_that_anthropic_knows():
             assert error["details"]["error_code"].startswith(reason.code)
 
 
-def test_a_query_is_refused(gateway, simulator, carrier):
-    """Clients of 2024 and 2025 mark beta calls with `?beta=true`; the header `anthropic-beta` says the same."""
+def test_a_query_is_refused_but_the_one_that_marks_beta_calls(gateway, simulator, carrier):
+    simulator.reply = carrier.reply("Hello.")
     headers = {"x-api-key": gateway.agent_key}
-    response = httpx.post(gateway.url + "/v1/messages?beta=true", json=carrier.request("Hi"), headers=headers)
-    assert (response.status_code, response.json()["error"]["details"]["error_code"]) == (404, "POLICY.ROUTE")
+    for query, status in (("?beta=true", 200), ("?beta=false", 404), ("?beta=true&x=1", 404), ("?", 404)):
+        response = httpx.post(f"{gateway.url}/v1/messages{query}", json=carrier.request("Hi"), headers=headers)
+        assert response.status_code == status
+    assert simulator.paths == ["/v1/messages?beta=true"]
 
 
 def test_tokens_are_counted_without_a_cap(gateway, simulator, client):
