@@ -33,6 +33,12 @@ def count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 1 << 53 else None
 
 
+def word(value: Any, key: str) -> str:
+    """The text at `value[key]` that says what a body or part of it is; empty for anything that says nothing."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, str) else ""
+
+
 class Stream(Protocol):
     """One streamed reply. `feed` and `end` raise Refusal; after that only what `error` returns may be sent."""
 

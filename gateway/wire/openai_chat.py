@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.filter import Inspection
-from gateway.wire.format import SSE_TYPE, Stream, Usage, count, malformed, unscannable
+from gateway.wire.format import SSE_TYPE, Stream, Usage, count, malformed, unscannable, word
 from gateway.wire.openai_chat_stream import MAX_CHOICES, ChatStream, chat_usage
 from gateway.wire.openai_chat_tools import CALLS, function_name, read_calls, read_declared
 
@@ -106,7 +106,7 @@ class OpenAIChat:
 
 
 def _read_message(message: Any, fields: Fields, inspection: Inspection) -> None:
-    if not isinstance(message, dict) or message.get("role") not in _ROLES:
+    if word(message, "role") not in _ROLES:
         raise malformed(REQUEST)
     location = _ROLES[message["role"]]
     if message["role"] == "function":

@@ -17,7 +17,7 @@ def read_declared(body: dict[str, Any], inspection: Inspection) -> None:
     for tool in _list(body.get("tools")):
         kind = _kind(tool, REQUEST)
         if kind in ("function", "custom"):
-            _define(tool[kind], inspection)
+            _define(tool.get(kind), inspection)
         else:  # a tool that the provider runs itself; its settings are its definition
             inspection.tool_definition(kind, "", tool, REQUEST)
     for function in _list(body.get("functions")):

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.fields import REQUEST, Fields
 from gateway.filter import Inspection
-from gateway.wire.format import malformed, unscannable
+from gateway.wire.format import malformed, unscannable, word
 
 CALLS = {
     "function_call": "arguments",
@@ -38,7 +38,7 @@ def read_item(item: Any, fields: Fields, inspection: Inspection) -> None:
         raise malformed(fields.scope)
     kind = item_type(item)
     if kind == "message":
-        location = _ROLES.get(item.get("role", ""))
+        location = _ROLES.get(word(item, "role"))
         if location is None:
             raise malformed(fields.scope)
         _check_parts(item.get("content"), fields.scope)

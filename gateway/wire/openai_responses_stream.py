@@ -13,7 +13,7 @@ from gateway.fields import RESPONSE, Fields
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
 from gateway.stream import Channel, HoldBack
-from gateway.wire.format import Usage, count, malformed, unscannable
+from gateway.wire.format import Usage, count, malformed, unscannable, word
 from gateway.wire.openai_errors import error_body
 from gateway.wire.openai_responses_items import CALLS, PROVIDER_CALLS, as_list, item_type, read_item
 from gateway.wire.sse import SseStream, sse
@@ -206,9 +206,10 @@ class ResponsesStream(SseStream):
     def _part(self, kind: str, value: dict[str, Any]) -> bytes:
         group, _, what = kind.rpartition(".")
         number = _PARTS[group]
-        at, part = self._place(value, number), value.get("part")
+        at = self._place(value, number)
+        part: Any = value.get("part")
         if what == "added":
-            if not isinstance(part, dict) or part.get("type") not in _TEXTS:
+            if word(part, "type") not in _TEXTS:
                 raise unscannable(RESPONSE)
             member = _TEXTS[part["type"]][2]
             rest, shown = b"", {**self._clean(part, "type", "annotations"), member: ""}
@@ -218,7 +219,7 @@ class ResponsesStream(SseStream):
 
     def _rebuilt(self, output_index: int, number: int, part: Any) -> tuple[bytes, dict[str, Any]]:
         """A part with the text that was sent for it, after an event with what was still held of it."""
-        if not isinstance(part, dict) or part.get("type") not in _TEXTS:
+        if word(part, "type") not in _TEXTS:
             raise unscannable(RESPONSE)
         kind = part["type"]
         member = _TEXTS[kind][2]
