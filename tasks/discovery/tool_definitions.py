@@ -1,4 +1,7 @@
-"""Fingerprints of MCP tool definitions: hashed raw, before any normalisation, so that no change hides in folding."""
+"""Fingerprints of MCP tool definitions: hashed raw, before any normalisation, so that no change hides in folding.
+
+They are the gateway's own, so that a policy can pin what a discovery has seen.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway import tools as gateway_tools
 from tasks.records import canonical_json
 
-FIELDS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
-"""What a client shows its model, hence what an approval covers (Model Context Protocol, `Tool`)."""
+FIELDS = gateway_tools.DEFINITION
 
 
 def definition(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,7 +21,7 @@ def definition(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def definition_sha256(tool: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(definition(tool)).encode()).hexdigest()
+    return gateway_tools.definition_sha256(tool)
 
 
 def listing_sha256(tools: Iterable[Mapping[str, Any]]) -> str:

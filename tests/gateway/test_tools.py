@@ -121,8 +121,8 @@ def test_a_pin_covers_what_a_model_is_shown_and_only_that():
 
 
 def test_pins_can_be_taken_from_what_discovery_recorded():
-    tool = {"name": "t", "title": "T", "description": "dé", "inputSchema": {"type": "object"}, "annotations": {"x": 1}}
-    assert definition_sha256(tool) == tool_definitions.definition_sha256(tool)
+    tool = {"name": "t", "title": "T", "description": "dé", "inputSchema": {"minimum": 1.0}, "annotations": {"x": 1}}
+    assert definition_sha256(tool) == tool_definitions.definition_sha256(tool_definitions.definition(tool))
 
 
 def test_identical_calls_are_counted_within_a_window():
