@@ -98,6 +98,9 @@ def test_errors_are_raised_with_the_reason_code(gateway, simulator, client, carr
     with pytest.raises(anthropic.BadRequestError) as refused:
         ask(client, extra_body={"container": "c_1"})
     assert refused.value.error_code == "WIRE.UNSCANNABLE:option"
+    with pytest.raises(anthropic.APIStatusError) as strange:
+        ask(client, extra_headers={"Content-Type": "text/plain"})
+    assert (strange.value.status_code, strange.value.error_code) == (415, "WIRE.MALFORMED:content_type")
     with pytest.raises(anthropic.NotFoundError) as unknown:
         client.messages.batches.list()
     assert unknown.value.error_code == "POLICY.ROUTE"
@@ -359,6 +362,13 @@ def test_a_stream_reads_the_same_in_pieces_of_any_size(rules, carrier):
             b["type"] for b in bodies if b["type"] != "content_block_delta"
         ]
     assert whole[-1] == {"type": "message_stop"}
+
+
+def test_a_secret_split_at_every_offset_never_leaks(rules, carrier):
+    text = f"It is {CARD}, I think."
+    for cut in range(len(text) + 1):
+        out, _ = run(rules, carrier.stream(text[:cut], text[cut:]))
+        assert "".join(p["delta"].get("text", "") for p in out if "delta" in p) == f"It is {GONE}, I think."
 
 
 def around(block, *deltas):

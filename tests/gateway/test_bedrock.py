@@ -187,6 +187,15 @@ def test_every_reason_has_an_error_that_aws_knows(client):
             assert exception_type(refusal) in members
 
 
+def test_another_content_type_is_refused(gateway, certificate, carrier):
+    headers = {"Authorization": f"Bearer {gateway.agent_key}", "Content-Type": "application/x-amz-json-1.1"}
+    verify = ssl.create_default_context(cafile=str(certificate / "tls.pem"))
+    url, body = gateway.url + "/model/sim-1/converse", json.dumps(carrier.request("Hi")).encode()
+    response = httpx.post(url, content=body, headers=headers, verify=verify)
+    assert (response.status_code, response.json()["code"]) == (415, "ValidationException")
+    assert "[WIRE.MALFORMED:content_type]" in response.json()["message"]
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -430,6 +439,14 @@ def test_a_stream_reads_the_same_in_pieces_of_any_size(rules, carrier):
         found, stream = run(rules, raw, size)
         assert "".join(v["delta"]["text"] for k, v in found if k == "contentBlockDelta") == f"It is {GONE}. ü"
         assert (stream.usage, stream.complete, stream.done) == (Usage(3, 5), True, True)
+
+
+def test_a_secret_split_at_every_offset_never_leaks(rules, carrier):
+    text = f"It is {CARD}, I think."
+    for cut in range(len(text) + 1):
+        found, _ = run(rules, b"".join(events(carrier.stream(text[:cut], text[cut:]))))
+        out = "".join(v["delta"]["text"] for k, v in found if k == "contentBlockDelta")
+        assert out == f"It is {GONE}, I think."
 
 
 def test_a_stream_cut_anywhere_is_not_complete(rules, carrier):

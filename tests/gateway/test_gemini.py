@@ -99,6 +99,9 @@ def test_errors_are_raised_with_the_reason_code(gateway, simulator, client, carr
     with pytest.raises(errors.ClientError) as refused:
         ask(client, cached_content="cachedContents/1")
     assert code_of(refused.value) == "WIRE.UNSCANNABLE:option"
+    with pytest.raises(errors.ClientError) as strange:
+        ask(client, http_options={"headers": {"Content-Type": "text/plain"}})
+    assert (strange.value.code, code_of(strange.value)) == (415, "WIRE.MALFORMED:content_type")
     with pytest.raises(errors.ClientError) as unknown:
         client.models.embed_content(model="sim-1", contents="Hi")
     assert code_of(unknown.value) == "POLICY.ROUTE"
@@ -406,6 +409,13 @@ def test_a_stream_reads_the_same_in_pieces_of_any_size(rules, carrier):
         assert "".join(p["text"] for p in parts(chunks)) == f"It is {GONE}. ü"
         assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
         assert (stream.usage, stream.complete) == (Usage(3, 5), True)
+
+
+def test_a_secret_split_at_every_offset_never_leaks(rules, carrier):
+    text = f"It is {CARD}, I think."
+    for cut in range(len(text) + 1):
+        chunks, _ = run(rules, carrier.stream(text[:cut], text[cut:]))
+        assert "".join(p["text"] for p in parts(chunks)) == f"It is {GONE}, I think."
 
 
 def test_models_that_finish_with_every_chunk_are_read_to_their_end(rules):
