@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := 0.13.9
 BIN := .venv/bin
 
-.PHONY: install demo test test-full lint fix bench lock clean
+.PHONY: install demo test test-full lint fix bench bench-gateway lock clean
 
 install: .venv/.ready
 
@@ -29,6 +29,9 @@ fix: .venv/.ready
 
 bench: .venv/.ready
 	$(BIN)/python tests/bench.py
+
+bench-gateway: .venv/.ready
+	$(BIN)/python tests/bench_gateway.py
 
 # The lock names no index: it installs from wherever pip is set up to look.
 lock: .venv/.ready

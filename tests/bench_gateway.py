@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "gateway")]
 
 import bench_peers as peers_of  # noqa: E402 - the tests' folders are no packages; they are put on the path above
 from bench import part, quantile  # noqa: E402
-from bench_peers import Missing, Peers  # noqa: E402
+from bench_peers import MissingError, Peers  # noqa: E402
 from fleet import Fleet  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -95,7 +95,7 @@ def throughput(bench: Bench) -> Iterator[Row]:
             with peers_of.proxy_pass(bench.peers, MEASURED, bench.home, port) as through:
                 rps = bench.load(f"http://127.0.0.1:{through}/v1/chat/completions", {}, 32)["rps"]
             yield "nginx proxy_pass (sees nothing)", f"{rps:,.0f}/s", f"gateway {ours / rps:.3f} of it", "printed"
-        except Missing as e:
+        except MissingError as e:
             yield "nginx proxy_pass", "not measured", str(e), ""
         for name, start, times in (
             (f"Portkey gateway {peers_of.PORTKEY}", peers_of.portkey, 3),
@@ -108,7 +108,7 @@ def throughput(bench: Bench) -> Iterator[Row]:
                     rps = bench.load(url, headers, 32)["rps"]
                     memory = _rss(pid)
                 yield f"{name}, {memory} MB", f"{rps:,.0f}/s", f"gateway {ours / rps:.1f} × it", f"≥ {times} ×"
-            except Missing as e:
+            except MissingError as e:
                 yield name, "not measured", str(e), f"≥ {times} ×"
 
 
@@ -223,7 +223,7 @@ def main() -> None:
             try:
                 for row in FIGURES[name](bench):
                     table.add_row(*row)
-            except (Missing, OSError, RuntimeError, AssertionError) as e:
+            except (MissingError, OSError, RuntimeError, AssertionError) as e:
                 table.add_row(name, "not measured", f"{type(e).__name__}: {e}", "")
     console.print(table)
 

@@ -1,7 +1,7 @@
 """Other gateways and the load generator for `make bench-gateway`, each fetched into a folder of its own.
 
-nginx (the physical limit of a proxy), Portkey's open gateway (npm) and the LiteLLM proxy (PyPI), and wrk. What cannot be
-fetched is named with its reason; the figures beside it are then missing, never guessed.
+nginx (the physical limit of a proxy), Portkey's open gateway (npm) and the LiteLLM proxy (PyPI), and wrk. What cannot
+be fetched is named with its reason; the figures beside it are then missing, never guessed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPLETION = (
 )
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A peer that is not to be had here, and why."""
 
 
@@ -48,12 +48,12 @@ class Peers:
         try:
             subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=300)
         except FileNotFoundError:
-            raise Missing(f"{command[0]} is not installed") from None
+            raise MissingError(f"{command[0]} is not installed") from None
         except subprocess.CalledProcessError as e:
             last = (e.stderr or b"").decode(errors="replace").strip().splitlines()[-1:]
-            raise Missing(f"{command[0]}: {' '.join(last) or e.returncode}") from None
+            raise MissingError(f"{command[0]}: {' '.join(last) or e.returncode}") from None
         except subprocess.TimeoutExpired:
-            raise Missing(f"{command[0]}: no answer in 300 s") from None
+            raise MissingError(f"{command[0]}: no answer in 300 s") from None
 
     def debian(self, program: str, *packages: str) -> tuple[Path, dict[str, str]]:
         """A program of Debian's, unpacked without installing it; its path and environment."""
@@ -69,7 +69,7 @@ class Peers:
             self._run(["dpkg", "-x", package, root], self.folder)
             package.unlink()
         if not any((root / f / program).exists() for f in ("usr/sbin", "usr/bin")):
-            raise Missing(f"the Debian packages hold no {program}")
+            raise MissingError(f"the Debian packages hold no {program}")
         return self.debian(program)
 
     def nginx(self) -> tuple[Path, dict[str, str]]:
@@ -106,7 +106,7 @@ def running(command: Sequence[str | Path], core: int, port: int, env: dict[str, 
         until = time.monotonic() + 120
         while True:
             if child.poll() is not None or time.monotonic() > until:
-                raise Missing(f"{Path(command[0]).name} did not start; see {log.name}")
+                raise MissingError(f"{Path(command[0]).name} did not start; see {log.name}")
             with socket.socket() as s:
                 if s.connect_ex(("127.0.0.1", port)) == 0:
                     break
@@ -133,7 +133,8 @@ def nginx(peers: Peers, core: int, home: Path, location: str, name: str) -> Iter
     (folder / "nginx.conf").write_text(
         f"daemon off; worker_processes 1; pid {folder}/pid; error_log stderr crit;\n"
         "events { worker_connections 1024; }\n"
-        f"http {{ access_log off; keepalive_requests 1000000000; {temporary}\n{location.replace('PORT', str(port))} }}\n"
+        f"http {{ access_log off; keepalive_requests 1000000000; {temporary}\n"
+        f"{location.replace('PORT', str(port))} }}\n"
     )
     with running([program, "-p", folder, "-c", folder / "nginx.conf"], core, port, env, folder):
         yield port
@@ -193,7 +194,7 @@ def litellm(peers: Peers, core: int, home: Path, to: int) -> Iterator[tuple[int,
 def load(
     peers: Peers, core: int, home: Path, url: str, headers: dict[str, str], body: bytes, connections: int, seconds: int
 ) -> dict[str, float]:
-    """Requests per second and latency in microseconds, by wrk on one core. Raises Missing on any wrong answer."""
+    """Requests per second and latency in microseconds, by wrk on one core. Raises MissingError on any wrong answer."""
     program, env = peers.wrk()
     script = home / "load.lua"
     lines = [f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in headers.items()]
@@ -202,16 +203,18 @@ def load(
         'wrk.headers["Content-Type"] = "application/json"', *lines,
         "function done(summary, latency, requests)",
         "  local e = summary.errors",
-        '  io.write(string.format("\\nJSON{\\"requests\\":%d,\\"us\\":%d,\\"errors\\":%d,\\"p50\\":%d,\\"p99\\":%d}\\n",',
+        '  local form = "\\nJSON{\\"requests\\":%d,\\"us\\":%d,\\"errors\\":%d,\\"p50\\":%d,\\"p99\\":%d}\\n"',
+        '  io.write(string.format(form,',
         "    summary.requests, summary.duration, e.connect + e.read + e.write + e.status + e.timeout,",
         "    latency:percentile(50), latency:percentile(99)))",
         "end",
     ]))  # fmt: skip
-    command = ["taskset", "-c", str(core), str(program), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), url]
+    command = ["taskset", "-c", str(core), str(program), "-t1", f"-c{connections}", f"-d{seconds}s"]
+    command += ["--timeout", "30s", "-s", str(script), url]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds + 60)
     found = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("JSON{")]
     if not found:
-        raise Missing(f"wrk: {done.stderr.strip()[-200:]}")
+        raise MissingError(f"wrk: {done.stderr.strip()[-200:]}")
     if found[0]["errors"] or not found[0]["requests"]:
-        raise Missing(f"{found[0]['errors']} of {found[0]['requests']} answers were not 2xx")
+        raise MissingError(f"{found[0]['errors']} of {found[0]['requests']} answers were not 2xx")
     return {**found[0], "rps": found[0]["requests"] * 1e6 / found[0]["us"]}

@@ -1,4 +1,4 @@
-"""What clients send and providers answer in each wire format, with a text in it. Shapes as the providers document them."""
+"""What clients send and providers answer in each wire format, with a text in it, as the providers document it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Carrier:
         return _STREAMS[self.name](list(pieces))
 
     def stream_call(self, name: tuple[str, ...], pieces: tuple[str, ...]) -> list[dict[str, Any]]:
-        """The events of a streamed reply that calls one tool; name and arguments in pieces, where the format cuts them."""
+        """The events of a streamed reply that calls a tool; name and arguments in pieces where the format cuts them."""
         return _STREAM_CALLS[self.name](name, pieces)
 
 
@@ -70,7 +70,9 @@ def _chat_conversation(texts: list[str]) -> dict[str, Any]:
 def _chat_reply(text: str | None, **message: Any) -> dict[str, Any]:
     return {
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": MODEL,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": "stop"}],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": "stop"}
+        ],
         "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
     }  # fmt: skip
 

@@ -127,4 +127,6 @@ def check() -> None:
     assert base64.b64decode(base64.b64decode(DISGUISES["base64_twice"](secret))).decode() == secret
     assert quopri.decodestring(DISGUISES["quoted_printable"](secret)).decode() == secret
     assert DISGUISES["utf7"](secret).encode().decode("utf-7") == secret
-    assert all(secret not in dress(secret) for name, dress in DISGUISES.items() if name not in ("plain", "ligatures", "leet"))
+    assert all(
+        secret not in dress(secret) for name, dress in DISGUISES.items() if name not in ("plain", "ligatures", "leet")
+    )
