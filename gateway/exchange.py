@@ -137,7 +137,8 @@ class ExchangeHandler(ABC):
     async def read_json_bytes(self) -> bytes:
         """The client's body, not parsed yet. Raises Refusal unless it is plain JSON of a bearable size."""
         request, limits = self.request, self.services.settings.limits
-        if request.headers.getall("Content-Encoding", ()):
+        transfer = request.headers.getall("Transfer-Encoding", ("chunked",))
+        if request.headers.getall("Content-Encoding", ()) or [t.strip().lower() for t in transfer] != ["chunked"]:
             raise Refusal("WIRE.MALFORMED", "content_encoding")
         kinds = request.headers.getall("Content-Type", ())
         kind, _, parameters = kinds[0].partition(";") if len(kinds) == 1 else ("", "", "")

@@ -6,6 +6,7 @@ text. The parsed body belongs to the gateway, so it is changed in place.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container
 from typing import Any
 
@@ -17,6 +18,8 @@ from gateway.strict_json import MAX_DEPTH, parse
 REQUEST, RESPONSE = "request", "response"
 SCAN_NUMBERS_FROM = 10_000_000_000
 """Numbers this large may be a card or identity number; smaller ones cannot be."""
+CODES_FROM = 8
+"""A list of this many numbers may be a text written as the codes of its characters; no secret is shorter."""
 
 _WORDS = frozenset({
     "role", "content", "type", "text", "model", "messages", "message", "name", "description", "parameters", "id",
@@ -76,6 +79,9 @@ class Fields:
         elif isinstance(value, dict):
             self.members(value, location, sealed=sealed)
         elif isinstance(value, list):
+            if len(value) >= CODES_FROM and type(value[0]) is int:
+                with contextlib.suppress(TypeError, ValueError):  # not all of them are bytes
+                    self.fixed(bytes(value).decode("latin-1"), location)
             for index in range(len(value)):
                 self.tree(value, index, location, sealed)
         elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= SCAN_NUMBERS_FROM:

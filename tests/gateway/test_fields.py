@@ -28,6 +28,14 @@ def test_strings_keys_and_large_numbers_are_collected_in_reading_order():
     ]
 
 
+def test_a_list_of_character_codes_is_read_as_text():
+    """Numbers that are no bytes, and lists too short to hide anything, are left alone."""
+    codes = [ord(c) for c in "a secret"]
+    assert collected({"codes": codes}).texts == ["codes", "a secret"]
+    assert collected({"codes": [*codes, 300]}).texts == collected({"codes": codes[:7]}).texts == ["codes"]
+    assert collected({"codes": [*codes, "b"]}).texts == ["codes", "b"]
+
+
 def test_a_text_is_rewritten_in_place_and_a_key_or_number_cannot_be():
     body = json.loads(json.dumps(BODY))
     fields = collected(body)
