@@ -346,7 +346,7 @@ def test_a_named_route_answers_under_its_name(gateway):
 
 
 def test_limits_hold(gateway_factory, simulator):
-    gateway = gateway_factory(body_bytes=1000, response_bytes=1000, client_body_s=0.3, read_s=0.3).start()
+    gateway = gateway_factory(body_bytes=1000, response_bytes=1000, client_body_s=1, read_s=1).start()
     assert gateway.post(gateway.chat("x" * 1000)).status_code == 413
     simulator.reply = simulator.completion("x" * 1000)
     assert gateway.post(gateway.chat()).status_code == 502
