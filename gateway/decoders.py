@@ -14,15 +14,16 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 MAX_INFLATED = 256 << 10
 """Characters of one compressed piece; what would become longer is not looked into but refused."""
-MANY = 256
+MANY = 128
 """Signs of one kind of escape in a text from which on it is read in blocks: URL-encoded or JSON-escaped documents have
 thousands."""
-_BLOCK = 256
+_BLOCK = 1_024
 """Characters of a block, which go when a secret is cut out whose place in it is not clear."""
 
 _HEX = "0-9A-Fa-f"
@@ -76,10 +77,9 @@ _QUADS = re.compile(f"(?:{''.join(f'[{chars}]' for chars in _QUAD)})*+[{_B64}]{{
 _APART = 20
 """Characters of a run that begins within another: shorter ones are chance, as every third in base64 of base64."""
 _B64_BYTES = bytes.maketrans(b"-_", b"+/")
-_OCTET = ("E-Pe-p", "ABEFIJMNQRUVYZ45abefijmnqruvyz", "A-Za-z2-7", "C-HS-Xc-hs-x", "ACEGIKMOQSUWYacegikmoqsuwy246",
-          "I-Zi-z2-7", "BCDJKLRSTZbcdjklrstz23", "A-Za-z2-7")  # fmt: skip
-"""Five printable ASCII bytes in base32."""
-_B32_RUN = re.compile("[A-Za-z2-7]*={0,6}")
+_OCTET = ("E-P", "ABEFIJMNQRUVYZ45", "A-Z2-7", "C-HS-X", "ACEGIKMOQSUWY246", "I-Z2-7", "BCDJKLRSTZ23", "A-Z2-7")
+"""Five printable ASCII bytes in base32 (RFC 4648)."""
+_B32_RUN = re.compile("[A-Z2-7]*={0,6}")
 _HEX_RUN = re.compile(f"(?:[{_HEX}]{{2}})*")
 _HEX_SPACED = re.compile(rf"(?:[{_HEX}]{{2}}[ :,\n-])*[{_HEX}]{{2}}")
 _HEX_LISTED = re.compile(rf"0[xX][{_HEX}]{{2}}(?:(?:, ?| )0[xX][{_HEX}]{{2}})*")
@@ -109,23 +109,17 @@ def _base64(text: str, ends: Sequence[int]) -> Iterator[Piece]:
                 yield Piece(at, apart, reading, "base64")
 
 
-def _base64_foreign(text: str, ends: Sequence[int]) -> Iterator[Piece]:
-    """Text that is not ASCII, so that it shows only as a whole."""
+def _base64_invisible(text: str, ends: Sequence[int]) -> Iterator[Piece]:
+    """Text in which every other character is an invisible one, so that no three in a row are ASCII."""
     done = 0
     for end in ends:
-        if (start := end - 40) < done:
+        if end <= done:
             continue
+        before = text[max(done, end - 84) : end - 20]
+        start = end - 20 - sum(1 for _ in takewhile(_B64_SET.__contains__, reversed(before))) // 4 * 4
         found = _B64_RUN.match(text, start)
         done = found.end() if found else end
-        raw = _from_base64(text[start:done])
-        try:
-            reading = raw.decode()
-        except UnicodeDecodeError as e:
-            if e.start < len(raw) - 4:
-                continue
-            reading = raw[: e.start].decode()
-        if not reading.isascii():
-            yield Piece(start, done, reading, "base64")
+        yield Piece(start, done, _from_base64(text[start:done]).decode("utf-8", "replace"), "base64")
 
 
 def _line(text: str, start: int, at: int) -> int:
@@ -170,7 +164,7 @@ def _base32(text: str, ends: Sequence[int]) -> Iterator[Piece]:
         done = found.end() if found else end
         run = text[at:done].rstrip("=")
         run = run[: len(run) - len(run) % 8 + (0, 0, 2, 2, 4, 5, 5, 7)[len(run) % 8]]
-        raw = base64.b32decode(run + "=" * (-len(run) % 8), casefold=True)
+        raw = base64.b32decode(run + "=" * (-len(run) % 8))
         yield Piece(at, done, raw.decode("utf-8", "replace"), "base32")
 
 
@@ -221,23 +215,40 @@ def _codes(text: str, ends: Sequence[int]) -> Iterator[Piece]:
 
 # -- characters written as escapes -------------------------------------------------------------------------------------
 
-_ESCAPED = r"(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}|[0-3][0-7]{2}|/)"
+_SEPARATOR = "(?:20|0[9AaDd]|2[2367CcFf89]|3[BbCcEeFf]|5[BbDd]|7[BbDd])"
+"""Of a URL: space, line ends, quotes, brackets and such."""
+_VALUE = r"(?:[A-Za-z0-9+/_-]{8}|[0-9]{3,4}(?:[ %\\-]|\b)|[A-Z]{4})"
+"""How a key, a number in groups or a PEM label may go on."""
+_ESCAPED = (
+    r"(?:u00[0-7][0-9A-Fa-f]|x[0-9A-Fa-f]{2}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}|[0-3][0-7]{2}|/"
+    rf"|u[0-9A-Fa-f]{{4}}(?=\\|{_VALUE})|(?<=[A-Za-z0-9+/_-]{{8}}\\)u[0-9A-Fa-f]{{4}}|[nrt](?=[A-Za-z0-9+/_-]{{12}}|[0-9]))"
+)
+"""An accented letter among others, or a line's end before a short word, hides nothing."""
+_ANY_ESCAPED = r"(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}|[0-3][0-7]{2}|/|[nrt])"
 _ENTITY = (
     r"(?:#[0-9]{1,7};?|#[xX][0-9A-Fa-f]{1,6};?|(?:amp|lowbar|hyphen|dash|period|sol|bsol|equals|plus|colon|commat|num|"
     r"percnt|dollar|Tab|NewLine|ZeroWidthSpace|shy|nbsp);)"
 )
+_UNIT = f"%(?:u[{_HEX}]{{4}}|[{_HEX}]{{2}})"
 _UNESCAPE = (
-    ("percent", "%", re.compile(f"%(?:u[{_HEX}]{{4}}|[{_HEX}]{{2}})(?:%(?:u[{_HEX}]{{4}}|[{_HEX}]{{2}}))*")),
+    (
+        "percent",
+        "%",
+        re.compile(
+            f"%(?:u[{_HEX}]{{4}}|(?!{_SEPARATOR})[{_HEX}]{{2}}|{_SEPARATOR}(?=%|{_VALUE})"
+            f"|(?<=[A-Za-z0-9+/_-]{{8}}%){_SEPARATOR})(?:{_UNIT})*"
+        ),
+    ),
     ("entity", "&", re.compile(f"&{_ENTITY}(?:&{_ENTITY})*")),
-    ("escape", "\\", re.compile(rf"\\\\*{_ESCAPED}(?:\\+{_ESCAPED})*")),
+    ("escape", "\\", re.compile(rf"\\\\*{_ESCAPED}(?:\\+{_ANY_ESCAPED})*")),
 )
-_CUT = {"percent": re.compile("%[2-7]"), "entity": re.compile("&"), "escape": re.compile(r"(?<!\\)\\")}
+_CUT = re.compile(r"[ \n]|%[2-7]|&|(?<!\\)\\")
 """Where a block may end without cutting an escape, or one character of several, in two."""
 _PERCENT_U = re.compile(f"%u([{_HEX}]{{4}})")
 _NUMBERED = re.compile("&#([0-9]{1,6});?")
 _NAMED = re.compile(f"&{_ENTITY}")
-_BACKSLASHES = re.compile(r"\\{2,}(?=[uUx/0-3])")
-_ESCAPE = re.compile(rf"\\+({_ESCAPED})")
+_BACKSLASHES = re.compile(r"\\{2,}(?=[uUx/0-3nrt])")
+_ESCAPE = re.compile(rf"\\+({_ANY_ESCAPED})")
 
 
 def unescape(text: str) -> list[Piece]:
@@ -245,22 +256,32 @@ def unescape(text: str) -> list[Piece]:
 
     Single runs; in a text with very many, blocks of text with all that is in them, so as not to take longer.
     """
-    pieces: list[Piece] = []
-    for name, sign, run in _UNESCAPE:
-        count = text.count(sign)
-        if not count:
-            continue
-        read = _READERS[name]
-        if count <= MANY:
-            pieces += [Piece(m.start(), m.end(), read(m[0]), name) for m in run.finditer(text)]
-        elif first := run.search(text):
-            start, end = first.start(), min(len(text), text.rfind(sign) + 12)
-            while start < end:
-                cut = _CUT[name].search(text, min(start + _BLOCK, end), end)
-                stop = cut.start() if cut else end
-                pieces.append(Piece(start, stop, read(text[start:stop]), name))
-                start = stop
-    return sorted(pieces)
+    kinds = [kind for kind in _UNESCAPE if kind[1] in text]
+    if not kinds:
+        return []
+    found: list[tuple[int, int, str]] = []
+    for name, _, run in kinds:
+        for match in run.finditer(text):
+            found.append((*match.span(), name))
+            if len(found) > MANY:
+                return list(_blocks(text))
+    return [Piece(start, end, _READERS[name](text[start:end]), name) for start, end, name in sorted(found)]
+
+
+def _blocks(text: str) -> Iterator[Piece]:
+    start = 0
+    while start < len(text):
+        cut = _CUT.search(text, min(start + _BLOCK, len(text)))
+        stop = cut.start() if cut else len(text)
+        reading = text[start:stop]
+        names = []
+        for name, sign, _ in _UNESCAPE:
+            if sign in reading and (changed := _READERS[name](reading)) != reading:
+                names.append(name)
+                reading = changed
+        if names:
+            yield Piece(start, stop, reading, names[0])
+        start = stop
 
 
 def _percent(text: str) -> str:
@@ -277,7 +298,8 @@ def _entity(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    text = _BACKSLASHES.sub(r"\\", text)
+    if "\\\\" in text:
+        text = _BACKSLASHES.sub(r"\\", text)
     if "\\u" in text:
         text = text.encode("latin-1", "backslashreplace").decode("raw_unicode_escape", "replace")
     return _ESCAPE.sub(_escape_char, text) if "\\" in text else text
@@ -285,9 +307,12 @@ def _escape(text: str) -> str:
 
 def _escape_char(found: re.Match[str]) -> str:
     code = found[1]
-    if code == "/":
-        return code
+    if code in _LETTERS:
+        return _LETTERS[code]
     return _char(int(code.strip("uUx{}"), 16) if code[0] in "uUx" else int(code, 8))
+
+
+_LETTERS = {"/": "/", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def _char(number: int) -> str:
@@ -413,9 +438,9 @@ _NO_CODE = r"(?:[^0-9,; ] ?|[^0-9][0-2]?[0-9][,; ]{1,2}|(?:1[3-9]|[2-9][0-9]|[0-
 
 DECODERS = (
     Decoder("base64", (run_start(_QUAD, 3),), _base64),
-    Decoder("base64", (f"[^{_B64}][{_B64}]{{40}}",), _base64_foreign),
+    Decoder("base64", (f"4oC[I-Z][{_B64}]{{12}}4oC[I-Z]",), _base64_invisible),
     Decoder("gzip", (f"H4sI[{_B64}]{{12}}", f"[^{_B64}]e[JNAF][{_B64}]{{14}}"), _compressed),
-    Decoder("base32", (run_start(_OCTET, 2),), _base32),
+    Decoder("base32", ("[^A-Z2-7]" + "".join(f"[{chars}]" for chars in _OCTET) * 2,), _base32),
     Decoder("hex", (run_start(("2-7", _HEX), 8),), _hex),
     Decoder("hex_spaced", (run_start(("2-7", _HEX, r" :,\n\x2d"), 7) + f"[2-7][{_HEX}]",), _hex_spaced),
     Decoder(

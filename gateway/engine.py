@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unescape
@@ -49,8 +50,18 @@ _NEAR = 2
 
 _KEYED = ("credentials", "api_keys", "secrets")
 _BACKWARDS = -1
-_DECODER_TRIGGERS = tuple((number, e) for number, decoder in enumerate(DECODERS) for e in decoder.triggers)
+_DECODER_TRIGGERS = [
+    [
+        (number, e)
+        for number, decoder in enumerate(DECODERS)
+        if (decoder.name == "codes") is alone
+        for e in decoder.triggers
+    ]
+    for alone in (False, True)
+]
+"""(number of a decoder, expression). That for character codes has so many ways to begin that it slows down others."""
 _PAD = bytes(MARGIN)
+_BEHIND = re.compile(r"\(\?<!.*?\)")
 _WORD = re.compile(r"[^ \t\r\n\0]+")
 
 
@@ -259,25 +270,35 @@ class HyperscanMatcher:
                 owners.setdefault(trigger.expression, []).append((number, trigger.nearest, trigger.farthest))
         for expression in _backwards(patterns):
             owners.setdefault(expression, []).append((_BACKWARDS, 0, 0))
-        self._owners = list(owners.values())
-        self._patterns = _Database(tuple(owners))
-        self._decoders = _Database(tuple(expression for _, expression in _DECODER_TRIGGERS))
+        # Without a literal that could be looked for first, hyperscan runs through the whole text, and for all
+        # expressions that are compiled with such a one.
+        alone = {t.expression for p in patterns if p.trigger is not None and not p.anchor for t in _triggers(p)}
+        self._groups = [
+            (_Database(expressions), [owners[e] for e in expressions])
+            for expressions in (tuple(e for e in owners if e not in alone), *((e,) for e in alone))
+            if expressions
+        ]
+        self._decoders = [
+            (_Database(tuple(e for _, e in group)), [number for number, _ in group]) for group in _DECODER_TRIGGERS
+        ]
 
     def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
         """See `Matcher`."""
         candidates: list[Candidate] = []
         places: dict[int, list[int]] = {}
-        for end, expression in self._patterns.scan(data, most):
-            at = end - MARGIN
-            for number, nearest, farthest in self._owners[expression]:
-                if number == _BACKWARDS:
-                    places.setdefault(number, []).append(at)
-                else:
-                    candidates.append(Candidate(max(0, at - farthest), at - nearest, number))
+        for database, owners in self._groups:
+            for end, expression in database.scan(data, most):
+                at = end - MARGIN
+                for number, nearest, farthest in owners[expression]:
+                    if number == _BACKWARDS:
+                        places.setdefault(number, []).append(at)
+                    else:
+                        candidates.append(Candidate(max(0, at - farthest), at - nearest, number))
         candidates.sort()
         if encoded:
-            for end, expression in self._decoders.scan(data, most):
-                places.setdefault(_DECODER_TRIGGERS[expression][0], []).append(end - MARGIN)
+            for database, numbers in self._decoders:
+                for end, expression in database.scan(data, most):
+                    places.setdefault(numbers[expression], []).append(end - MARGIN)
         return Findings(candidates, places)
 
 
@@ -285,14 +306,12 @@ class _Database:
     """Expressions in the form that hyperscan runs, with its working memory for each thread."""
 
     def __init__(self, expressions: tuple[str, ...]) -> None:
-        self._database = _compile(expressions) if expressions else None
+        self._database = _compile(expressions)
         self._threads = threading.local()
 
     def scan(self, data: bytes, most: int) -> list[tuple[int, int]]:
         """(end, number of the expression) of every match, in order. Raises Unreadable at more than `most`."""
         events: list[tuple[int, int]] = []
-        if self._database is None:
-            return events
 
         def note(expression: int, _start: int, end: int, _flags: int, _context: object) -> bool:
             events.append((end, expression))
@@ -328,7 +347,7 @@ class ReMatcher:
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         self._patterns = patterns
-        expressions = [*_DECODER_TRIGGERS, *((_BACKWARDS, e) for e in _backwards(patterns))]
+        expressions = [*chain(*_DECODER_TRIGGERS), *((_BACKWARDS, e) for e in _backwards(patterns))]
         self._encoded = [(n, re.compile(f"(?=({e}))".encode("latin-1"), re.DOTALL)) for n, e in expressions]
 
     def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
@@ -351,11 +370,12 @@ class ReMatcher:
 def _triggers(pattern: Pattern) -> tuple[Trigger, ...]:
     if pattern.trigger is None:
         return triggers(pattern.verify)
-    # Written by hand: it lies somewhere in every match.
-    return tuple(
-        Trigger(t.expression, min(t.nearest, pattern.width), pattern.width + 1)
-        for t in triggers(pattern.trigger, whole=True)
-    )
+    # Written by hand: with the look-behind of the expression it is its beginning, else it lies somewhere in it.
+    written = triggers(pattern.trigger, whole=True)
+    behind = _BEHIND.match(pattern.trigger.pattern)
+    if behind and pattern.verify.pattern.startswith(behind[0]):
+        return written
+    return tuple(Trigger(t.expression, min(t.nearest, pattern.width), pattern.width + 1) for t in written)
 
 
 def _backwards(patterns: Sequence[Pattern]) -> tuple[str, ...]:
@@ -371,9 +391,11 @@ def _reversed(text: str, ends: Sequence[int]) -> Iterator[Piece]:
         if end <= done:
             continue
         # The last character that was looked at may be the one behind the value.
-        last = end - 1 if text[end - 1 : end].strip() else end - 2
-        before = text[max(done, last + 1 - _REVERSED) : last + 1]
-        start = last + 1 - len(before.replace("\0", " ").split()[-1])
+        last = end - 1 if _WORD.match(text, end - 1, end) else end - 2
+        before = text[max(done, last + 1 - _REVERSED) : last + 1].replace("\0", " ").split()
+        if not before:
+            continue
+        start = last + 1 - len(before[-1])
         found = _WORD.match(text, last, last + _REVERSED)
         done = found.end() if found else end
         yield Piece(start, done, text[start:done][::-1], "reversed")

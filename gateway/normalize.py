@@ -47,7 +47,7 @@ class Skeleton:
     @property
     def hides(self) -> bool:
         """Whether characters of the text are not in its skeleton."""
-        return self._lengths is not None
+        return self._lengths is not None and not self._lengths.all()
 
     def origin(self, at: int) -> int:
         """The offset in the text of the character that the skeleton's character at `at` was read from."""
@@ -158,7 +158,8 @@ def _reading(char: str, glyphs: dict[str, str]) -> str | None:
         return glyphs[char]
     folded = unicodedata.normalize("NFKD", char)
     if folded.isascii():
-        return folded if len(folded) <= _MAX_EXPANSION else None
+        # Several letters or digits are ligatures and units; signs such as an ellipsis are one sign all the same.
+        return folded if folded.isalnum() and len(folded) <= _MAX_EXPANSION else folded[:1]
     name = unicodedata.name(char, "") if kind != "Lo" else ""
     found = _LATIN.fullmatch(name) or _SYMBOL.fullmatch(name)
     if found:
@@ -169,4 +170,4 @@ def _reading(char: str, glyphs: dict[str, str]) -> str | None:
     if all(p is None for p in parts):
         return None
     reading = "".join(OTHER if p is None else p for p in parts)
-    return reading if len(reading) <= _MAX_EXPANSION else None
+    return reading if reading.isascii() and len(reading) == 1 else None

@@ -15,6 +15,8 @@ from gateway.validators.checksums import base58check
 PHRASE_LENGTHS = (24, 21, 18, 15, 12)
 _MAX_GAP = 6
 """Characters between two words, such as a line end and the number of the next word."""
+_SHORTEST = 12 * 3 + 11
+"""Characters of a phrase of the shortest words."""
 _WORD = re.compile("[a-z]{3,8}", re.IGNORECASE)
 _LETTERS = re.compile("[a-z]+")
 _EXTENDED = tuple(bytes.fromhex(v) for v in ("0488ade4", "04358394", "049d7878", "044a4e28", "04b2430c", "045f18bc"))
@@ -66,10 +68,13 @@ def _phrase(value: str, checked: bool) -> int:
 
 
 def listed_words(text: str, first: int, last: int) -> bool:
-    """Whether a phrase that begins at `first` to `last` can be one of the list: the words that it must have in common
-    with all others that begin there are, for they lie behind `last`."""
-    behind = _WORD.findall(text, last + 1, last + 40)[1:-1]
-    return all(word.lower() in words() for word in behind)
+    """Whether a phrase that begins at `first` to `last` can be one of the list: the words that it has in common with
+    all others that begin there, for they lie between `last` and the end of the shortest phrase."""
+    known = words()
+    for word in _WORD.findall(text, last + 1, last + _SHORTEST)[1:]:
+        if word not in known and word.lower() not in known:
+            return False
+    return True
 
 
 def trailing_words(text: str) -> int:

@@ -84,6 +84,12 @@ def test_what_is_only_next_to_something_encoded_is_seen():
     assert found(f"%20{KEY}%20" + "%20x" * 400) == {("aws_access_key_id", 3, 23, "percent")}
 
 
+@pytest.mark.parametrize("escape", ["\\n", "\\t", "%20", "%22", "&quot;", "\\u0020", "\\u00fc"])
+def test_an_escape_before_or_after_a_key_does_not_make_it_part_of_a_word(escape):
+    for text in (f"a line{escape}{KEY}{escape}b", f"x {KEY}{escape}and more"):
+        assert [text[h.start : h.end] for h in FAST.scan(text)] == [KEY], text
+
+
 def test_a_keyword_in_plain_sight_counts_for_an_encoded_value():
     value = base64.b64encode(b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYzmwZk9QtB1").decode()
     assert "aws_secret_access_key" in {h.pattern.id for h in FAST.scan(f"aws_secret_access_key = {value}")}
@@ -143,7 +149,7 @@ def test_long_documents_that_are_escaped_throughout_are_read():
         plain, hidden = FAST.scan(text)
         assert text[plain.start : plain.end] == KEY
         assert dressed in text[hidden.start : hidden.end]
-        assert hidden.end - hidden.start < len(dressed) + 600
+        assert hidden.end - hidden.start < 1_200
 
 
 def test_a_later_start_leaves_out_what_lies_before():
