@@ -6,15 +6,20 @@ retries, schedule or state of its own. The lake's commits are the truth under bo
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from flows.progress import Progress, Silent
 from tasks.errors import ConfigError
 
+ARTIFACT_SECONDS = 2.0
+"""Between two updates of a progress artifact at least."""
 MAX_WORKERS = 8
 """Batches of one `map` that run at once."""
 
@@ -65,7 +70,7 @@ class PrefectEngine:
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
-        self.progress = progress or Silent()
+        self.progress: Progress = ArtifactProgress(progress or Silent())
 
     def _task(self, step: Callable[..., Any]) -> Any:
         from prefect import task
@@ -103,7 +108,41 @@ class PrefectEngine:
     def publish(self, key: str, markdown: str) -> None:
         from prefect.artifacts import create_markdown_artifact
 
-        create_markdown_artifact(markdown, key=key)
+        with _for_show():
+            create_markdown_artifact(markdown, key=key)
+
+
+class ArtifactProgress:
+    """Each step's progress as a Prefect artifact too: counts only, since notes may hold names."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._artifacts: dict[str, Any] = {}
+        self._told: dict[str, float] = {}
+
+    def update(self, step: str, done: int, total: int, note: str = "") -> None:
+        self._shown.update(step, done, total, note)
+        now = time.monotonic()
+        if done < total and now - self._told.get(step, -ARTIFACT_SECONDS) < ARTIFACT_SECONDS:
+            return
+        self._told[step] = now
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        percent, counted = 100 * done / total if total else 100.0, f"{done} of {total}"
+        with _for_show():
+            if step in self._artifacts:
+                update_progress_artifact(self._artifacts[step], percent, counted)
+            else:
+                self._artifacts[step] = create_progress_artifact(percent, f"progress-{step}", f"{step}: {counted}")
+
+
+@contextmanager
+def _for_show() -> Iterator[None]:
+    """What only shows something must not end a run."""
+    try:
+        yield
+    except Exception as e:  # noqa: BLE001 - whatever the orchestrator's API raises
+        logging.getLogger(__name__).warning("a Prefect artifact could not be written: %s", type(e).__name__)
 
 
 def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:

@@ -97,6 +97,10 @@ def test_both_engines_give_the_same_rows(
     names = Counter(run.name.rsplit("-", 1)[0] for run in runs)
     assert names["probe batch"] == batches > 1
     assert len(runs) <= MAX_TASK_RUNS
+    shown = {artifact.key: artifact for artifact in api.read_artifacts() if artifact.flow_run_id == runs[0].flow_run_id}
+    steps = ("discover", "assess", "probe", "judge", "map", "quality", "seal", "publish", "report")
+    assert [shown[f"progress-{step}"].data for step in steps] == [100.0] * len(steps)
+    assert second.run_id in str(shown["posture"].data)
     assert reached <= {"127.0.0.1", "::1", "localhost"}, "something tried to leave this machine"
     assert reached, "the recorder saw nothing at all"
 
@@ -203,3 +207,22 @@ def _record_connections(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(socket.socket, "connect", recording_connect)
     monkeypatch.setattr(socket, "getaddrinfo", recording_look_up)
     return reached
+
+
+def test_an_orchestrator_that_takes_no_artifact_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress and summaries are for show; the terminal still gets its part."""
+    seen: list[tuple[str, int, int]] = []
+
+    class Terminal:
+        def update(self, step: str, done: int, total: int, note: str = "") -> None:
+            seen.append((step, done, total))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the API is down")
+
+    for name in ("create_progress_artifact", "update_progress_artifact", "create_markdown_artifact"):
+        monkeypatch.setattr(f"prefect.artifacts.{name}", refuse)
+    engine = PrefectEngine(Terminal())
+    engine.progress.update("probe", 0, 2, "a name")
+    engine.publish("posture", "# text")
+    assert seen == [("probe", 0, 2)]
