@@ -263,7 +263,7 @@ def _controls(p: Posture) -> list[Flowable]:
         if told:
             out += table(
                 ("Control", "Title", "State", "Findings#", "Evidence#", "Reason"),
-                (50, 44, 28, 15, 16, 27),
+                (57, 42, 24, 15, 16, 26),
                 [
                     (
                         c["key"],
@@ -518,7 +518,7 @@ def _gateway_and_assets(p: Posture) -> list[Flowable]:
     assets = p["assets"]
     out += table(
         ("Asset", "Kind", "State", "Owner", "Where", "Proof", "Pass#", "Fail#", "Unkn.#"),
-        (36, 22, 12, 34, 24, 20, 9, 9, 10),
+        (36, 20, 15, 32, 23, 22, 9, 9, 12),
         [
             (
                 f"{a['name']}\n{a['asset_id']}",
