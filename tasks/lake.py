@@ -196,18 +196,27 @@ class Lake:
         return self._open(tables()[table]).transaction_version(key) or 0
 
     def _open(self, spec: Table) -> DeltaTable:
+        """The table at its newest version, made or widened when it needs to be: the first of several racers does it."""
+        for attempt in range(MAX_COMMIT_TRIES):
+            try:
+                return self._made(spec)
+            except CommitFailedError:
+                time.sleep(random.uniform(0, 0.02 * (attempt + 1)))  # noqa: S311 - jitter, not a secret
+        raise LakeError(f"{spec.name}: could not be created; are many runs starting at once?")
+
+    def _made(self, spec: Table) -> DeltaTable:
         uri = self.root / "tables" / spec.name
         try:
             found = DeltaTable(str(uri))
-            if missing := [field for field in spec.schema if field.name not in _columns(found)]:
-                # Written by an earlier version; columns are only ever added.
-                found.alter.add_columns(DeltaSchema.from_arrow(pa.schema(missing)).fields)
-            return found
         except TableNotFoundError:
             uri.mkdir(parents=True, exist_ok=True)
-            # `ignore`: two first writers may race to create it.
+            # `ignore` settles most races, not all: a second creator may still be told that the protocol changed.
             DeltaTable.create(str(uri), schema=spec.schema, partition_by=spec.partitions, mode="ignore", name=spec.name)
-            return DeltaTable(str(uri))
+            found = DeltaTable(str(uri))
+        if missing := [field for field in spec.schema if field.name not in _columns(found)]:
+            # Written by an earlier version; columns are only ever added.
+            found.alter.add_columns(DeltaSchema.from_arrow(pa.schema(missing)).fields)
+        return found
 
     def _quarantine(
         self, table: str, bad: Sequence[tuple[Mapping[str, Any], str]], *, key: str, run_id: str, now: dt.datetime

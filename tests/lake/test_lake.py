@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,19 @@ def test_racing_writers_of_one_key_commit_it_once(lake: Lake) -> None:
     assert sum(int(child.communicate()[0]) for child in writers) == 8
     [row] = lake.query("select count(*) as n, count(distinct check_id) as d from lake.check_results")
     assert row == {"n": 8, "d": 8}
+
+
+def test_racing_first_writers_create_a_table_together(tmp_path: Path) -> None:
+    """Eight threads meet a table that is not there yet, twenty times over: one creates it, all find it."""
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(20):
+            lake, start = Lake(tmp_path / str(n)), threading.Barrier(8)
+
+            def ask(key: str, lake: Lake = lake, start: threading.Barrier = start) -> bool:
+                start.wait()
+                return lake.committed("evidence", key)
+
+            assert not any(pool.map(ask, "abcdefgh"))
 
 
 def test_nothing_acknowledged_is_lost_when_killed(tmp_path: Path) -> None:
