@@ -163,6 +163,7 @@ roll_seconds = 2
 [routes.default]
 base_url = {json.dumps(announced["services"]["assistant"])}
 credential = {json.dumps(f"file:{folder.resolve() / 'keys' / 'assistant.key'}")}
+asset_id = "llm/support-guarded"
 provider = "nimbus"
 known_models = ["nimbus-support-1"]
 """,

@@ -1,15 +1,16 @@
--- Question: Which assets have active findings, and does the gateway stop anything they send?
--- Tables: findings, gateway_events
+-- Question: Which assets have active findings, and does the gateway stop anything that they send or are sent?
+-- Tables: assets, findings, gateway_events
 -- Example:
 --   asset_name | active_findings | critical_or_high | requests | stopped
 --   Support assistant | 2 | 1 | 0 | 0
 --   File server | 1 | 1 | 0 | 0
 --   Payments clerk | 1 | 1 | 5 | 2
 with stopped as (
-    select asset_id, count(*) as requests, count(*) filter (decision in ('block', 'redact')) as stopped
-    from gateway_events
-    where event_kind = 'exchange' and asset_id is not null
-    group by asset_id
+    select a.asset_id, count(*) as requests, count(*) filter (e.decision in ('block', 'redact')) as stopped
+    from gateway_events as e
+    join assets as a on e.asset_id in (a.asset_id, a.inventory_id)
+    where e.event_kind = 'exchange'
+    group by a.asset_id
 )
 
 select

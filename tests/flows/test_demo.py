@@ -35,6 +35,9 @@ class Demo:
             check=False,
         )
 
+    def configured(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.aispm("--config", str(self.folder / "aispm.toml"), *arguments)
+
     def posture(self, outcome: dict[str, Any]) -> dict[str, Any]:
         report = self.folder.parent / outcome["report"]
         return dict(json.loads((report / "posture.json").read_bytes()))
@@ -63,7 +66,9 @@ def test_the_demo_takes_the_estate_to_a_signed_report(demo: tuple[Demo, dict[str
     assert all(posture["gateway"][decision] > 0 for decision in ("allow", "redact", "flag", "block"))
     assert len({row["family_id"] for row in posture["probes"]}) >= 12
     assert posture["quality"]["state"] == "passed"
-    verified = here.aispm("--config", str(here.folder / "aispm.toml"), "verify")
+    stopped = json.loads(here.configured("sql", "--cookbook", "blocked_vs_confirmed", "--json").stdout)["rows"]
+    assert [row["asset_name"] for row in stopped if row["stopped"]] == ["Support assistant behind the gateway"]
+    verified = here.configured("verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert not [line for line in _command_lines() if str(here.folder) in line]
 

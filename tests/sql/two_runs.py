@@ -76,7 +76,7 @@ def assets() -> list[dict[str, Any]]:
     return [
         asset(R1, LLM, "Support assistant", owner="support@bank.example", env="prod", exposure="internet",
               props={"data_sensitivity": "pii", "region": "eu-central-1", "model": "nimbus-support-1"}),
-        asset(R1, AGENT, "Payments clerk", env="prod", exposure="internal"),
+        asset(R1, AGENT, "Payments clerk", env="prod", exposure="internal", props={"inventory_id": "agent/clerk"}),
         asset(R1, MCP, "File server", owner="it@bank.example"),
         asset(R2, MCP, "File server", "absent", owner="it@bank.example"),
         asset(R1, APP, "Customer portal", owner="web@bank.example", exposure="internal"),
@@ -285,8 +285,9 @@ def event(run: str, name: str, seq: int, decision: str | None, reason: str | Non
     moment = STARTED[run] + dt.timedelta(minutes=3, seconds=seq)
     return stamped(run, 4, {
         "event_id": name, "gateway_id": "g1", "worker": 0, "boot_id": f"boot-{run}", "seq": seq, "segment_no": 1,
-        "occurred_at": moment, "event_kind": "exchange", "agent_id": "clerk", "asset_id": AGENT, "provider": "nimbus",
-        "upstream_domain": "llm.bank.example", "model": "nimbus-support-1", "decision": decision, "reason_code": reason,
+        "occurred_at": moment, "event_kind": "exchange", "agent_id": "clerk", "asset_id": "agent/clerk",
+        "provider": "nimbus", "upstream_domain": "llm.bank.example", "model": "nimbus-support-1",
+        "decision": decision, "reason_code": reason,
         "req_bytes": 1000, "resp_bytes": 500, "latency_us": 10_000 * seq, "filter_us": 100 * seq, "tokens_in": 10,
         "tokens_out": 5, "hash": SHA, "dt": moment.date(), **more,
     })  # fmt: skip

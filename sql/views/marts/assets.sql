@@ -71,6 +71,7 @@ select
     coalesce(o.fail, 0) as fail,
     coalesce(o.unknown, 0) as unknown,
     coalesce(o.not_applicable, 0) as not_applicable,
+    n.props ->> '$.inventory_id' as inventory_id,
 from newest as n
 join versions as v on v.asset_id = n.asset_id
 left join sightings as s on s.asset_id = n.asset_id
