@@ -28,7 +28,8 @@ SERVICES = ("assistant", "mcp", "agent", "rag", "aws")
 """Everything an estate can run, in the order of starting."""
 KEYS = ("assistant", "agent", "mcp", "rag_retail", "rag_private_banking", "rag_corporate", "gateway")
 """Keys made in the home; `gateway` is the mobile app's key at the prompt gateway."""
-START_SECONDS = 60
+START_SECONDS = 180
+"""For all services together; a few seconds on a quiet machine."""
 
 
 class EstateError(AispmError):
