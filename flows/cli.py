@@ -126,7 +126,7 @@ def demo(
     progress: ProgressMode = "auto",
     as_json: Json = False,
 ) -> None:
-    """Start the live demo estate on loopback and take it to a signed report."""
+    """Take a live demo estate on loopback to a signed report."""
     from flows.demo import run_demo
 
     folder = invocation.home or Path(".aispm/demo")
@@ -146,7 +146,7 @@ def run(
     progress: ProgressMode = "auto",
     as_json: Json = False,
 ) -> None:
-    """Run a posture flow over your inventory: the same code as the deployment."""
+    """Run a posture flow over your inventory; same code as deployed."""
     from flows.execute import execute, prepared
     from flows.inputs import check_inputs
     from tasks.errors import ConfigError
@@ -204,7 +204,7 @@ def init(
     model: Annotated[str | None, typer.Option(help="Model name to ask for.")] = None,
     credential: Annotated[str, typer.Option(help="Where its key lies: env:NAME or file:PATH")] = "env:OPENAI_API_KEY",
 ) -> None:
-    """Write aispm.toml, inventory.yaml and signing keys here; never overwrites."""
+    """Write settings, inventory and keys here; never overwrites."""
     from flows.first_use import write_first_files
 
     for line in write_first_files(Path.cwd(), url=url, model=model, credential=credential):

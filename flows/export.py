@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from flows.closing import relative
 from flows.engine import Engine
 from flows.outcome import Outcome
 from tasks.crash import crash_point
@@ -26,7 +27,7 @@ def report(run: Run, engine: Engine) -> Outcome:
     troubles = tuple(json.loads(state["detail"]).get("troubles", []))
     if files.pdf_failure:
         troubles = (*troubles, f"the PDF could not be made: {files.pdf_failure}")
-    engine.progress.update("report", 1, 1, str(run.report_folder))
+    engine.progress.update("report", 1, 1, relative(run.report_folder))
     summary = posture["summary"]
     engine.publish(
         "posture",

@@ -54,15 +54,18 @@ def shown(mode: str) -> Iterator[Progress]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
+        # On a narrow terminal the note gives way, not the step or its count.
+        fixed, rest = Column(no_wrap=True, min_width=10), Column(no_wrap=True, overflow="ellipsis", ratio=1)
         columns = (
-            TextColumn("{task.description:<10}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.description}", table_column=fixed),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("{task.fields[note]}", markup=False, table_column=rest),
         )
-        with RichProgress(*columns, console=Console(stderr=True)) as display:
+        with RichProgress(*columns, console=Console(stderr=True), expand=True) as display:
             yield _RichDisplay(display)
 
 

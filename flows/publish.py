@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.closing import relative
 from flows.engine import Engine
 from tasks.crash import crash_point
 from tasks.lake import Lake
@@ -25,7 +26,7 @@ def publish(run: Run, engine: Engine) -> None:
     crash_point("publish:before")
     engine.progress.update("publish", 0, 1)
     engine.run(publish_database, run=run)
-    engine.progress.update("publish", 1, 1, str(published_file(run.settings.lake)))
+    engine.progress.update("publish", 1, 1, relative(published_file(run.settings.lake)))
     crash_point("publish:after")
 
 
