@@ -31,7 +31,7 @@ class Demo:
             env=child_environment(),
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
             check=False,
         )
 
@@ -53,6 +53,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demo, dict[str, Any]
 
 
 @pytest.mark.xdist_group("demo")
+@pytest.mark.timeout(700)
 def test_the_demo_takes_the_estate_to_a_signed_report(demo: tuple[Demo, dict[str, Any]]) -> None:
     """Every kind of asset, findings in every framework, and each decision of the gateway; nothing is left running."""
     here, outcome = demo
@@ -90,7 +91,7 @@ def test_a_demo_is_refused_while_another_one_runs_in_its_folder(tmp_path: Path) 
 
 @pytest.mark.full
 @pytest.mark.xdist_group("demo")
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2000)
 def test_a_second_demo_shows_a_trend_and_a_hardened_one_a_mended_bank(demo: tuple[Demo, dict[str, Any]]) -> None:
     """Asset ids stay, the trend grows, and with every weakness mended no attack succeeds any more."""
     here, outcome = demo
