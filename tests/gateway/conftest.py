@@ -370,12 +370,18 @@ def simulator(shared: tuple[SharedGateway, UpstreamSimulator]) -> UpstreamSimula
 
 @pytest.fixture(scope="module")
 def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Makes running gateways whose route speaks another API: `(gateway, upstream)`, like `shared`."""
+    """Makes running gateways whose route speaks another API: `(gateway, upstream)`, like `shared`.
+
+    `policy` gets the folder that writes it and returns what is different from the usual one.
+    """
     made: list[tuple[SharedGateway, UpstreamSimulator]] = []
 
-    def make(api: str, *changes: tuple[str, str]) -> tuple[SharedGateway, UpstreamSimulator]:
+    def make(
+        api: str, *changes: tuple[str, str], policy: Callable[[PolicyFolder], dict[str, Any]] = lambda _: {}
+    ) -> tuple[SharedGateway, UpstreamSimulator]:
         folder, upstream = tmp_path_factory.mktemp(api), UpstreamSimulator()
-        PolicyFolder(folder).publish()
+        written = PolicyFolder(folder)
+        written.publish(**policy(written))
         process = SharedGateway(folder, upstream.url)
         settings = folder / "gateway.toml"
         text = settings.read_text().replace("[routes.default]", f'[routes.default]\napi = "{api}"')
