@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import ClientResponse, web
 
-from gateway.exchange import ExchangeHandler, microseconds
+from gateway.exchange import OFF_LOOP_BYTES, ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.mcp_sessions import seal, unseal
 from gateway.reasons import Refusal
@@ -94,7 +94,8 @@ class McpExchange(ExchangeHandler):
     async def _post(self, headers: dict[str, str]) -> web.StreamResponse:
         raw = await self.read_json_bytes()
         try:
-            body, message = await self.timed(lambda: self._inspected(raw), len(raw))
+            waits = OFF_LOOP_BYTES + 1 if self.inspection.tools.span else 0  # for other workers, never on the loop
+            body, message = await self.timed(lambda: self._inspected(raw), max(len(raw), waits))
         except Refusal:
             if self._answers is not None:
                 await self._decline(self._answers, headers)
