@@ -6,7 +6,9 @@ others as a keyed hash.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -114,7 +116,7 @@ class Exchange:
 
     def row(self, event_kind: str) -> dict[str, Any]:
         """The record as an `open` or `exchange` event; what is not known is left out."""
-        return {"event_kind": event_kind, **self._known(_EXCHANGE)}
+        return {"event_kind": event_kind, **self._known(_EXCHANGE, _exchange_values)}
 
     def part(self, event_kind: str, **columns: Any) -> dict[str, Any]:
         """A `match`, `tool` or `budget` event of this request: its identity plus `columns`.
@@ -123,10 +125,12 @@ class Exchange:
         """
         if unknown := columns.keys() - _PART:
             raise TypeError(f"a {event_kind} event has no {', '.join(sorted(unknown))}")
-        return {"event_kind": event_kind, **self._known(_IDENTITY), **columns}
+        return {"event_kind": event_kind, **self._known(_IDENTITY, _identity_values), **columns}
 
-    def _known(self, names: tuple[str, ...]) -> dict[str, Any]:
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+    def _known(self, names: tuple[str, ...], values: Callable[[Exchange], tuple[Any, ...]]) -> dict[str, Any]:
+        return {name: value for name, value in zip(names, values(self), strict=True) if value is not None}
 
 
 _EXCHANGE = tuple(f.name for f in fields(Exchange))
+_exchange_values: Callable[[Exchange], tuple[Any, ...]] = attrgetter(*_EXCHANGE)
+_identity_values: Callable[[Exchange], tuple[Any, ...]] = attrgetter(*_IDENTITY)

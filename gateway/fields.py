@@ -74,17 +74,18 @@ class Fields:
         `sealed`: names of members whose text is signed or encrypted, which would be worthless once it is rewritten.
         """
         value = holder[key]
-        if isinstance(value, str):
+        kind = type(value)  # the parser makes no subclasses, and this is the one loop over every value of a body
+        if kind is str:
             self.text(holder, key, location)
-        elif isinstance(value, dict):
-            self.members(value, location, sealed=sealed)
-        elif isinstance(value, list):
+        elif kind is dict:
+            self.members(value, location, (), sealed)
+        elif kind is list:
             if len(value) >= CODES_FROM and type(value[0]) is int:
                 with contextlib.suppress(TypeError, ValueError):  # not all of them are bytes
                     self.fixed(bytes(value).decode("latin-1"), location)
             for index in range(len(value)):
                 self.tree(value, index, location, sealed)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= SCAN_NUMBERS_FROM:
+        elif (kind is int or kind is float) and abs(value) >= SCAN_NUMBERS_FROM:
             self.fixed(str(int(value)), location)
 
     def members(
@@ -92,13 +93,16 @@ class Fields:
     ) -> None:
         """`tree` of all members and their names, but those named in `besides`, which the caller reads itself."""
         for name, member in value.items():
-            if name not in besides:
-                if name not in _WORDS:
-                    self.fixed(name, location)
-                if name in sealed and isinstance(member, str):
-                    self.fixed(member, location)
-                else:
-                    self.tree(value, name, location, sealed)
+            if name in besides:
+                continue
+            if name not in _WORDS:
+                self.fixed(name, location)
+            if type(member) is not str:
+                self.tree(value, name, location, sealed)
+            elif name in sealed:
+                self.fixed(member, location)
+            else:
+                self.text(value, name, location)
 
     def json_text(self, holder: Any, key: Any, location: str) -> Any:
         """JSON inside the string at `holder[key]`, looked into so that JSON escapes hide nothing; returns what it says.

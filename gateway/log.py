@@ -43,6 +43,11 @@ class EventLog:
             self.append([{"event_kind": "gap", "reason_detail": "torn_tail"}])
 
     @property
+    def strict(self) -> bool:
+        """Whether `durable` has anything to wait for."""
+        return self._audit == "strict"
+
+    @property
     def writable(self) -> bool:
         """Whether the last attempt to write succeeded."""
         return not self.lost and not self._broken

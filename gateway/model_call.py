@@ -152,7 +152,7 @@ class ModelCall(ExchangeHandler):
         check_status(reply.status)
         exchange.upstream_us = microseconds(self._sent)
         self._received = len(raw)
-        given = self.place.api.reply_headers & {name.lower() for name in reply.headers}
+        given = [name for name in self.place.api.reply_headers if name in reply.headers]
         passed = {name: _plain(reply.headers.getall(name), RESPONSE) for name in given}
 
         def work() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -85,6 +86,7 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
             where = bind("127.0.0.1", first + number if first else 0, shared=False)
             runner, ready["metrics"] = await serve(operations(gateway, log, metrics).handle, where, 1.0)
             closing.push_async_callback(runner.cleanup)
+        _tune_collector()
         _say(ready)
         if settings.policy.url is not None and number == 0:
             puller = make_puller(settings, loader, gateway, tell_parent() if supervised else gateway.reload)
@@ -92,6 +94,17 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
             closing.push_async_callback(_cancel, asyncio.create_task(puller.run()))
         await stop.wait()
         gateway.end_listening()
+
+
+def _tune_collector() -> None:
+    """What lives until the end, such as patterns, is not looked through for garbage again and again.
+
+    Nearly all of a request is freed by its reference count; what is left over is collected every 20,000 objects
+    (some MiB) instead of every 700.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def open_log(settings: GatewaySettings, worker: int, metrics: Metrics) -> EventLog:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -54,17 +54,10 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    @asynccontextmanager
-    async def request(
+    def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, repeatable: bool = True
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The reply's status and headers; its body is read inside the context, where its failures are translated too.
-
-        `path` is below the route's `base_url` and sent as it is; `headers` come on top of the gateway's own.
-
-        A connection that the provider closed while idle is tried once more, since no byte of a reply had come; unless
-        the request is not `repeatable`: it may have been acted on all the same.
-        """
+    ) -> Sending:
+        """`path` is below the route's `base_url` and sent as it is; `headers` come on top of the gateway's own."""
         if self._session is None:
             raise RuntimeError("start() comes first")
         address = self._base + path
@@ -73,24 +66,7 @@ class Upstream:
             sent["Content-Type"] = JSON_TYPE
         if self._credential is not None:
             sent.update(self._authorize(self._credential, method, address, body or b""))
-        url = URL(address, encoded=True)
-        try:
-            try:
-                response = await self._session.request(method, url, data=body, headers=sent, allow_redirects=False)
-            except aiohttp.ServerDisconnectedError:
-                if not repeatable:
-                    raise
-                response = await self._session.request(method, url, data=body, headers=sent, allow_redirects=False)
-            async with response:
-                if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                    raise Refusal("WIRE.UNSCANNABLE", "upstream", "response")
-                yield response
-        except TimeoutError:
-            raise Refusal("SYSTEM.BACKEND", "timeout", "response") from None
-        except aiohttp.ClientConnectorError:
-            raise Refusal("SYSTEM.BACKEND", "connect", "response") from None
-        except aiohttp.ClientError:
-            raise Refusal("SYSTEM.BACKEND", "cut_off", "response") from None
+        return Sending(self._session, method, URL(address, encoded=True), body, sent, repeatable)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
         """The whole body. Raises Refusal when it is larger than the limit."""
@@ -101,6 +77,59 @@ class Upstream:
                 raise Refusal("WIRE.LIMIT", "upstream", "response")
             pieces.append(piece)
         return b"".join(pieces)
+
+
+class Sending:
+    """`async with` gives the reply's status and headers; its body is read inside, where failures are translated too.
+
+    A connection that the provider closed while idle is tried once more, since no byte of a reply had come; unless
+    the request is not `repeatable`: it may have been acted on all the same.
+    """
+
+    __slots__ = ("_options", "_repeatable", "_response", "_session", "_what")
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        repeatable: bool,
+    ) -> None:
+        self._repeatable = repeatable
+        self._session, self._what = session, (method, url)
+        self._options: dict[str, Any] = {"data": body, "headers": headers, "allow_redirects": False}
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        try:
+            try:
+                response = await self._session.request(*self._what, **self._options)
+            except aiohttp.ServerDisconnectedError:
+                if not self._repeatable:
+                    raise
+                response = await self._session.request(*self._what, **self._options)
+        except (TimeoutError, aiohttp.ClientError) as e:
+            raise _translated(e) from None
+        self._response = response
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            response.close()
+            raise Refusal("WIRE.UNSCANNABLE", "upstream", "response")
+        return response
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._response is not None:
+            self._response.release()  # a connection whose reply was not read to its end is closed by this
+        if isinstance(error, TimeoutError | aiohttp.ClientError):
+            raise _translated(error) from None
+
+
+def _translated(error: TimeoutError | aiohttp.ClientError) -> Refusal:
+    if isinstance(error, TimeoutError):
+        return Refusal("SYSTEM.BACKEND", "timeout", "response")
+    detail = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "cut_off"
+    return Refusal("SYSTEM.BACKEND", detail, "response")
 
 
 def check_status(status: int) -> None:
