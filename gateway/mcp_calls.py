@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,8 +29,9 @@ class CallMemory:
     """Opened when the first call needs it. Every failure is a Refusal `SYSTEM.BACKEND`: what cannot be counted is not
     allowed."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, now: Callable[[], float] = time.time) -> None:
+        """`now`: seconds since the epoch."""
+        self._file, self._now = file, now
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
 
@@ -50,13 +51,12 @@ class CallMemory:
                 number = rows[0][0] if rows else 0
                 rules.calls = [Call(name, arguments) for _, name, arguments in reversed(rows)]
                 yield
-                now = time.time()
                 for call in rules.calls[len(rows) :]:
                     number += 1
-                    database.execute("insert into calls values (?, ?, ?, ?, ?)", (session, number, *call, now))
+                    database.execute("insert into calls values (?, ?, ?, ?, ?)", (session, number, *call, self._now()))
                 database.execute("delete from calls where session = ? and number <= ?", (session, number - MAX_CALLS))
         except sqlite3.Error:
-            raise Refusal("SYSTEM.BACKEND", "log") from None
+            raise Refusal("SYSTEM.BACKEND", "ledger") from None
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
@@ -64,7 +64,7 @@ class CallMemory:
             database.execute("pragma journal_mode = wal")
             database.execute("pragma synchronous = off")  # what a power cut loses are the sessions it ends anyway
             database.execute(_TABLE)
-            database.execute("delete from calls where at < ?", (time.time() - KEEP_S,))
+            database.execute("delete from calls where at < ?", (self._now() - KEEP_S,))
             self._database = database
         return self._database
 

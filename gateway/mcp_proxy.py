@@ -24,7 +24,7 @@ from gateway.wire.mcp import Id, Message
 from gateway.wire.mcp_sse import EVENT_ID, Event, EventReader
 
 LISTEN_S = 300.0
-"""Seconds a client may listen before it has to come back: how long a key that was revoked still hears a server."""
+"""Seconds a client may listen before it has to come back, and so before a key that was changed is asked for."""
 _GLANCE_S = 0.5
 """Seconds between looks at whether a client is still there while its server is silent: nothing else would tell."""
 _PASSED = (400, 404, 405, 406, 409)
@@ -206,7 +206,7 @@ class McpExchange(ExchangeHandler):
                 read = asyncio.ensure_future(reply.content.readany())
                 waited_for = {read, closing} if listening else {read}
                 try:
-                    while not read.done() and not (listening and (closing.done() or time.monotonic() > until)):
+                    while not read.done() and not (listening and (closing.done() or self._must_return(until))):
                         await asyncio.wait(waited_for, timeout=_GLANCE_S, return_when="FIRST_COMPLETED")
                         if self.request.transport is None:
                             raise Refusal("SYSTEM.BACKEND", "client_closed", RESPONSE)
@@ -219,6 +219,13 @@ class McpExchange(ExchangeHandler):
                     yield event
         finally:
             closing.cancel()
+
+    def _must_return(self, until: float) -> bool:
+        """Whether a client that listens has to show its key again: in time, or since its policy or key is gone."""
+        in_force = self.services.policy
+        policy, agent_id = in_force.rules.policy, self.exchange.agent_id
+        gone = policy is not self.rules.policy and not any(a.id == agent_id and not a.revoked for a in policy.agents)
+        return gone or in_force.fault() is not None or time.monotonic() > until
 
     async def _event(self, event: Event, headers: dict[str, str]) -> tuple[bytes, bool]:
         """(what the client gets for an event, whether it is the answer to its request). Raises Refusal."""

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import signal
 import socket
 import threading
 import time
@@ -341,7 +342,7 @@ def test_a_session_of_the_official_client(gateway, banks, route):
     assert {r["request_method"] for r in rows} >= {"POST", "DELETE"}
     shown = json.dumps(gateway.rows(), default=str)
     assert "DE1" not in shown
-    assert "1111" not in shown
+    assert CARD not in shown
 
 
 def test_a_newer_client_agrees_on_a_known_revision(gateway):
@@ -518,6 +519,18 @@ def test_a_client_that_listens_does_not_keep_a_gateway_from_ending(bank, start):
         talk(gateway, session)
     listened = [r for r in gateway.rows() if r["event_kind"] == "exchange" and r["request_method"] == "GET"]
     assert [r["decision"] for r in listened] == ["allow"]
+
+
+def test_a_client_whose_key_is_revoked_hears_no_more(bank, policy, start):
+    gateway = start(bank.url)
+    headers = {**HEADERS, **open_session(gateway), "Authorization": f"Bearer {key_of('support')}"}
+    with httpx.stream("GET", f"{gateway.url}/bank/mcp", headers=headers, timeout=20) as listening:
+        assert listening.status_code == 200
+        revoked = [{**agent, "revoked": agent["id"] == "support"} for agent in agents(policy)]
+        policy.publish(agents=revoked, tools={})
+        gateway.signal(signal.SIGHUP)
+        assert b"event" not in listening.read()  # it ends, which it does not do by itself
+    assert raw(gateway, request("ping")).status_code == 401
 
 
 def test_a_session_belongs_to_one_agent(gateway):
