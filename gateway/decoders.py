@@ -18,6 +18,8 @@ from itertools import takewhile
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from gateway.leet import WORDS, spellings, words_around
+
 MAX_INFLATED = 256 << 10
 """Characters of one compressed piece; what would become longer is not looked into but refused."""
 MANY = 128
@@ -407,6 +409,10 @@ def _control(text: str, ends: Sequence[int]) -> Iterator[Piece]:
             yield Piece(start, stop, _CONTROLS.sub("", text[start:stop]), "control")
 
 
+def _leet(text: str, ends: Sequence[int]) -> Iterator[Piece]:
+    return (Piece(start, end, reading, "leet") for start, end, reading in words_around(text, ends))
+
+
 # -- what only foreign characters can do -------------------------------------------------------------------------------
 
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")
@@ -465,6 +471,7 @@ DECODERS = (
         ),
         _spaced,
     ),
+    Decoder("leet", tuple(spellings(word) for word in WORDS), _leet),
     Decoder("control", (r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]",), _control),
 )  # fmt: skip
 """All whose triggers hyperscan finds; `unescape` and `hidden` look for themselves."""

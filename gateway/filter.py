@@ -14,8 +14,10 @@ from gateway.decoders import Unreadable
 from gateway.engine import Engine, Hit
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.joined import Joined, apart, seams
-from gateway.pattern_files import Pattern
+from gateway.pattern_files import INSTRUCTIONS, Pattern, load_patterns
+from gateway.policy.actions import INJECTION
 from gateway.policy.bundle import ACTIONS, Actions, Policy
+from gateway.policy.injection import KINDS
 from gateway.reasons import Refusal
 from gateway.tool_poison import TOOL_POISON, poisoned
 from gateway.tools import Decision, ToolRules, definition_sha256
@@ -61,17 +63,31 @@ class RuleSet:
     policy: Policy
     engines: dict[str, Engine]
     actions: dict[str, Actions]
+    instructions: dict[tuple[str, str], Pattern]
+    """(pattern id, kind of instruction) -> the pattern with the reason of that kind."""
 
     @staticmethod
     def build(policy: Policy, patterns: Sequence[Pattern]) -> RuleSet:
         """The built-in `patterns` and the policy's own; those that it allows in a scope are not looked for there."""
         patterns = (*patterns, *policy.custom_patterns)
+        spoken = load_patterns(INSTRUCTIONS)
+        instructions = {(p.id, kind): replace(p, reason=reason) for p in spoken for kind, reason in KINDS.items()}
         actions = {p.id: policy.actions(p.id, p.category, p.action) for p in patterns}
         engines = {
-            scope: Engine(p for p in patterns if getattr(actions[p.id], scope) != "allow")
+            scope: Engine((*(p for p in patterns if getattr(actions[p.id], scope) != "allow"), *spoken))
             for scope in (REQUEST, RESPONSE)
         }
-        return RuleSet(policy, engines, actions)
+        return RuleSet(policy, engines, actions, instructions)
+
+    def judge(self, hit: Hit, scope: str, location: str) -> tuple[Pattern, str]:
+        """(the pattern with the reason to report, what becomes of the hit); for instructions, by where they stand."""
+        if hit.pattern.category != INJECTION:
+            return hit.pattern, self.action(hit.pattern, scope)
+        if location == "assistant":
+            return hit.pattern, "allow"  # the model's own words are no instructions to it
+        kind = "indirect" if location == "tool_result" else "direct"
+        kind = "tool_poison" if location == "tool_def" else "obfuscated" if hit.view != "raw" else kind
+        return self.instructions[hit.pattern.id, kind], self.policy.injection[kind]
 
     def action(self, pattern: Pattern, scope: str) -> str:
         """What the policy wants for a hit; a secret that cannot be cut out whole is blocked instead of redacted."""
@@ -171,10 +187,12 @@ class Inspection:
 
     def _note(self, hit: Hit, scope: str, location: str, fixed: bool) -> str:
         """Count one hit; returns what becomes of it."""
-        action = self.rules.action(hit.pattern, scope)
+        pattern, action = self.rules.judge(hit, scope, location)
+        if action == "allow":
+            return action
         if fixed and action == "redact":
             action = "block"
-        key = Match(hit.pattern, action, scope, location, hit.view)
+        key = Match(pattern, action, scope, location, hit.view)
         self.matches[key] = self.matches.get(key, 0) + 1
         return action
 

@@ -13,14 +13,16 @@ import yaml
 
 from gateway.errors import ConfigError
 from gateway.linear import check_linear
-from gateway.policy.actions import ACTIONS, CATEGORIES, Actions
+from gateway.policy.actions import ACTIONS, CATEGORIES, INJECTION, Actions
 from gateway.reasons import reasons
 from gateway.validators import VALIDATORS
 
 PATTERNS = Path(__file__).with_name("patterns")
+INSTRUCTIONS = Path(__file__).with_name("injection")
+"""Phrases by which a text tells the model what to do; not counted among the patterns for data."""
 SEVERITIES = ("critical", "high", "medium", "low", "info")
-HOLDS = ("token", "digits", "upper", "line", "block", "words", "any")
-"""How a hit that is still incomplete can be told at the end of a stream so far; see `gateway.stream`."""
+HOLDS = ("token", "digits", "upper", "line", "block", "words", "any", "none")
+"""How a hit that is still incomplete can be told at the end of a stream so far, see `gateway.stream`; none = is not."""
 
 _FIELDS = {"id", "title", "category", "severity", "reason", "action", "anchor", "verify", "hold", "match", "no_match"}
 _OPTIONAL = {"validator", "redactable", "ignore_case", "trigger"}
@@ -75,7 +77,7 @@ def _read(path: Path) -> Pattern:
         what
         for what, fine in (
             ("id: must equal the file name", data["id"] == path.stem),
-            ("category", data["category"] in CATEGORIES),
+            ("category", data["category"] in (*CATEGORIES, INJECTION)),
             ("severity", data["severity"] in SEVERITIES),
             ("reason: not in reason_codes.yaml", data["reason"] in reasons()),
             ("action", set(action) == {"request", "response"} and set(action.values()) <= set(ACTIONS)),

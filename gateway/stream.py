@@ -89,7 +89,7 @@ class HoldBack:
                 self._literals[pattern.hold] += [(literal, reach) for literal in pattern.anchor]
             elif pattern.hold == "words":
                 self._words = True
-            else:
+            elif pattern.hold != "none":
                 self._reach[pattern.hold] = max(self._reach.get(pattern.hold, 0), reach)
 
     def live_from(self, text: str, start: int) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 ACTIONS = ("allow", "flag", "redact", "block")
 """From weakest to strongest."""
 CATEGORIES = ("credentials", "api_keys", "secrets", "pii", "payment_cards", "seed_phrases")
+INJECTION = "injection"
+"""The category of instructions to the model; what happens to them depends on where they stand."""
 
 
 @dataclass(frozen=True, slots=True)

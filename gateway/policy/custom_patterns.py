@@ -16,6 +16,7 @@ from gateway.pattern_files import SEVERITIES, Pattern, load_patterns
 from gateway.policy.actions import ACTIONS, Actions
 from gateway.policy.reading import check_keys, read_bool, read_choice, read_list, read_object, read_text, refuse
 from gateway.reasons import reasons
+from gateway.triggers import triggers
 
 CATEGORY = "custom"
 """Of all patterns of a policy: its `defaults` do not reach them, for each has actions of its own."""
@@ -124,6 +125,10 @@ def compile_safely(expression: str, ignore_case: bool) -> tuple[re.Pattern[str],
     if (ways := count_ways(expression)) > MAX_WAYS:
         raise ValueError(f"there are {ways} ways to read a text; repeats that may take from each other multiply them")
     verify = re.compile(expression, re.ASCII | (re.IGNORECASE if ignore_case else 0))
+    try:
+        triggers(verify)
+    except ValueError:
+        raise ValueError("there are too many alternatives before anything that every match has in common") from None
     _check_time(verify, literals)
     return verify, width, literals
 

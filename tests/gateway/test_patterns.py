@@ -58,7 +58,7 @@ def test_a_later_start_sees_what_a_whole_scan_sees(pattern):
         {"category": "all"},
         {"action": {"request": "drop", "response": "block"}},
         {"validator": "magic"},
-        {"hold": "none"},
+        {"hold": "forever"},
         {"anchor": []},
         {"match": [["x"]]},
         {"comment": "x"},

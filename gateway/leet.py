@@ -1,0 +1,74 @@
+"""Words in which digits and signs stand for letters: `1gn0r3 4ll pr3v10us 1nstruct10ns`. No I/O.
+
+Only words of phrases that are looked for are read so, and what stands around them: a digit in a key is a digit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from gateway.pattern_files import INSTRUCTIONS, load_patterns
+
+SIGNS = {"a": "4@", "e": "3", "i": "1!|", "l": "1|", "o": "0", "s": "5$", "t": "7"}
+"""letter -> what may stand for it."""
+WORDS = (
+    *("ignore", "ignoring", "disregard", "forget", "override", "overriding", "bypass", "discard", "reveal", "repeat"),
+    *("anything", "unrestricted", "jailbroken", "instructions", "prompt", "guidelines", "directives", "programming"),
+    *("credentials", "password", "conversation", "mention", "inform", "system"),
+)
+"""Words of the phrases that are rare enough in this spelling to begin a closer look."""
+_AROUND = 200
+"""Characters on each side of such a word that are read with it."""
+
+_TOKEN = re.compile(r"[^\s\0]+")
+_CORE = re.compile(r"[A-Za-z0-9@!|$]*[A-Za-z][A-Za-z0-9@!|$]*")
+_LETTERS = str.maketrans({sign: letter for letter, signs in reversed(SIGNS.items()) for sign in signs})
+_ALIKE = _LETTERS | {ord("l"): "i"}
+"""As above, with one letter for the two that share a sign."""
+
+
+def spellings(word: str) -> str:
+    """An expression for all ways to write a word with at least one sign in it."""
+    plain = [f"[{c}{c.upper()}]" for c in word]
+    either = [f"[{c}{c.upper()}{SIGNS.get(c, '')}]" for c in word]
+    ways = ["".join(plain[:i]) + f"[{SIGNS[c]}]" + "".join(either[i + 1 :]) for i, c in enumerate(word) if c in SIGNS]
+    return f"(?:{'|'.join(ways)})"
+
+
+@cache
+def _vocabulary() -> dict[str, str]:
+    """What is alike -> the word of a phrase."""
+    found: set[str] = set()
+    for pattern in load_patterns(INSTRUCTIONS):
+        for word, optional in re.findall(r"([a-z]{3,})(\??)", pattern.verify.pattern):
+            found |= {word, word[:-1]} if optional else {word}
+    return {word.translate(_ALIKE): word for word in sorted(found)}
+
+
+def plain_word(word: str) -> str:
+    """A word with letters for its signs; as it is when there are none in it, or no letters."""
+    core = _CORE.fullmatch(word)
+    if core is None or word.isalpha():
+        return word
+    for end in (len(word), len(word.rstrip("!|"))):
+        lower = word[:end].lower()
+        known = _vocabulary().get(lower.translate(_ALIKE))
+        if known is not None:
+            return known + word[end:]
+    return word.lower().translate(_LETTERS)
+
+
+def words_around(text: str, ends: Sequence[int]) -> Iterator[tuple[int, int, str]]:
+    """(start, end, reading) of each such word near a place where one of `WORDS` was found, in order."""
+    done = 0
+    for end in ends:
+        if end <= done:
+            continue
+        for token in _TOKEN.finditer(text, max(done, end - _AROUND), end + _AROUND):
+            found = _CORE.search(token[0])
+            if found is not None and (reading := plain_word(found[0])) != found[0]:
+                start = token.start() + found.start()
+                yield start, start + len(found[0]), reading
+        done = end + _AROUND
