@@ -11,7 +11,8 @@ from gateway.errors import AispmError, ConfigError
 from gateway.filter import RuleSet
 from gateway.pattern_files import load_patterns
 from gateway.policy.bundle import Policy
-from gateway.policy.files import PublishedFolder, Remembered, Source, load_policy
+from gateway.policy.files import PublishedFolder, Source, load_policy
+from gateway.policy.refused import PolicyError
 from gateway.settings import GatewaySettings
 from gateway.spending import check_limits
 from gateway.tool_poison import TOOL_POISON
@@ -37,32 +38,36 @@ class Loader:
     def __call__(self, current: RuleSet | None = None) -> Loaded:
         """The newest policy; with `on_stale = "keep"` the one accepted last where the newest is refused, as long as it
         is in date and its key was not revoked. Raises AispmError when there is none that may be used."""
-        settings, remembered = self._settings.policy, Remembered(self._settings.policy_memory)
-        if settings.file is None:  # whoever talks to the server writes the memory
-            return Loaded(self._load(remembered, lambda policy: self._rules(policy, current)))
+
+        def rules(policy: Policy) -> RuleSet:
+            return self._rules(policy, current)
+
+        offered = self._offered()
         try:
-            return Loaded(self._load(PublishedFolder(settings.file), lambda policy: self._rules(policy, current)))
+            return Loaded(self._load(offered, rules))
         except AispmError as refused:
-            if settings.on_stale == "deny":
+            if offered is None or self._settings.policy.on_stale == "deny":
                 raise
             try:
-                return Loaded(self._load(remembered, lambda policy: self._rules(policy, current)), refused)
+                return Loaded(self._load(None, rules), refused)
             except AispmError:
                 raise refused from None
 
     def check(self) -> None:
         """That the policy which the settings name, and no older one, may be in force. Raises AispmError."""
-        settings = self._settings.policy
-        source: Source = (
-            Remembered(self._settings.policy_memory) if settings.file is None else PublishedFolder(settings.file)
-        )
-        self._load(source, lambda policy: self._rules(policy, None))
+        self._load(self._offered(), lambda policy: self._rules(policy, None))
 
-    def remember(self, source: Source) -> None:
-        """Verify what `source` offers and write it into the memory, for workers to take over. Raises AispmError."""
+    def remember(self, source: Source | None) -> None:
+        """Verify what `source` offers (None: what is remembered) and write it into the memory, for workers to take
+        over. Raises AispmError."""
         self._load(source, self._check)
 
-    def _load(self, source: Source, use: Callable[[Policy], T]) -> T:
+    def _offered(self) -> Source | None:
+        """Where the settings lead; None with a policy server: whoever talks to it writes the memory."""
+        file = self._settings.policy.file
+        return None if file is None else PublishedFolder(file)
+
+    def _load(self, source: Source | None, use: Callable[[Policy], T]) -> T:
         settings = self._settings
         return load_policy(source, settings.policy.root, settings.gateway_id, settings.policy_memory, self._now(), use)
 
@@ -78,7 +83,10 @@ class Loader:
         if current is not None and _same_scan(current.policy, policy):
             # Compiling takes a second of every core of a fleet; a revocation must not wait for it.
             return replace(current, policy=policy)
-        return RuleSet.build(policy, self._patterns)
+        try:
+            return RuleSet.build(policy, self._patterns)
+        except Exception as e:
+            raise PolicyError("content", f"its patterns cannot be compiled ({type(e).__name__})") from e
 
 
 def _same_scan(one: Policy, other: Policy) -> bool:

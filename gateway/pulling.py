@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import AispmError
 from gateway.loading import Loader
 from gateway.policy import root
-from gateway.policy.files import Remembered, read_document
+from gateway.policy.files import read_document
 from gateway.server import Gateway
 from gateway.settings import GatewaySettings
 
@@ -64,7 +64,7 @@ async def ensure_policy(settings: GatewaySettings, loader: Loader, *, wait: bool
         return
     if wait:
         with suppress(AispmError):
-            loader.remember(Remembered(settings.policy_memory))
+            loader.remember(None)
             return
 
     async def nobody() -> None:

@@ -53,7 +53,7 @@ class PolicySource:
     between server and gateway delays a revocation until the policy's expiry; with `deny` it stops the traffic."""
     max_stale_s: float = 900.0
     """Seconds without a usable answer of the policy server before the policy counts as stale: long enough to restart
-    the server, short enough that an operator hears of it the same hour."""
+    the server, short enough that an operator hears of it the same hour. Polls are held for a third of it at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from gateway.durable import replace_durably
-from gateway.errors import ConfigError
+from gateway.errors import AispmError, ConfigError
 from gateway.policy import bundle, root
 from gateway.policy.bundle import Policy
 from gateway.policy.chain import Document, Memory, TrustedSet, remember
@@ -54,22 +54,6 @@ class PublishedFolder:
         return read_document(self.file, bundle.MAX_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What the memory at `state` holds: the policy accepted last, without anything newer."""
-
-    state: Path
-
-    def root(self, version: int) -> Document | None:
-        return None
-
-    def policy(self) -> Document:
-        memory = read_memory(self.state)
-        if memory is None or memory.policy is None:
-            raise ConfigError("no policy was accepted yet", self.state)
-        return memory.policy
-
-
 def read_public_keys(paths: Sequence[Path]) -> list[bytes]:
     """The keys in files of 64 hex digits. Raises ConfigError when a file is unreadable or not a key."""
     keys = []
@@ -87,7 +71,7 @@ def read_document(path: Path, limit: int) -> Document:
 
 
 def load_policy(
-    source: Source,
+    source: Source | None,
     installed: Path,
     gateway_id: str,
     state: Path,
@@ -95,11 +79,12 @@ def load_policy(
     use: Callable[[Policy], T],
 ) -> T:
     """What `use` makes of the policy that `source` offers, verified from the installed root on, for this gateway and
-    `now`.
+    `now`; without a source, of the policy that `state` remembers.
 
-    `use` may refuse the policy too. Only then is it remembered in `state` (fsynced), so that a crash can neither
-    forget it nor leave the gateway with one that it cannot enforce; new roots are remembered also when the policy
-    beside them is refused. Raises PolicyError, ConfigError (files missing), or what `use` raises.
+    `use` may refuse the policy too. Only then is it remembered in `state` (fsynced), in one write with the roots that
+    lead to it, so that a crash can neither forget it nor leave the gateway with one that it cannot enforce. New roots
+    are remembered also when the policy beside them is refused. Raises PolicyError, ConfigError (files missing), or
+    what `use` raises.
     """
     memory = read_memory(state)
     trusted = TrustedSet(read_document(installed, root.MAX_BYTES))
@@ -108,20 +93,32 @@ def load_policy(
             trusted.update_root(step)
     if memory is not None:
         memory.check_root(trusted.root)
+    known_root = trusted.root.version
     try:
-        while (newer := source.root(trusted.root.version + 1)) is not None:
+        while source is not None and (newer := source.root(trusted.root.version + 1)) is not None:
             trusted.update_root(newer)
-    finally:
-        if memory is None or trusted.root.version > memory.root_version:
+        document = _remembered(memory, state) if source is None else source.policy()
+        policy = trusted.policy(document, gateway_id, now)
+        if memory is not None:
+            memory.check_policy(policy)
+        made = use(policy)
+    except AispmError:
+        if trusted.root.version > known_root:
             _remember(state, trusted, None, None)
-    document = source.policy()
-    policy = trusted.policy(document, gateway_id, now)
-    if memory is not None:
-        memory.check_policy(policy)
-    made = use(policy)
-    if memory is None or (policy.epoch, policy.version) != (memory.epoch, memory.version):
+        raise
+    if memory is None or (policy.epoch, policy.version, trusted.root.version) != (
+        memory.epoch,
+        memory.version,
+        memory.root_version,
+    ):
         _remember(state, trusted, policy, document)
     return made
+
+
+def _remembered(memory: Memory | None, state: Path) -> Document:
+    if memory is None or memory.policy is None:
+        raise ConfigError("no policy was accepted yet", state)
+    return memory.policy
 
 
 def _remember(state: Path, trusted: TrustedSet, policy: Policy | None, document: Document | None) -> None:

@@ -24,7 +24,7 @@ import httpx
 
 from gateway.errors import AispmError, ConfigError, IncompleteError
 from gateway.policy import bundle, root
-from gateway.policy.chain import MAX_ROOT_STEPS, Document
+from gateway.policy.chain import MAX_ROOT_STEPS, Document, Memory
 from gateway.policy.files import Source, read_memory
 from gateway.policy.refused import PolicyError
 from gateway.policy.trust import MAX_SIGNATURE_BYTES
@@ -33,11 +33,11 @@ from gateway.secrets import resolve_secret
 log = logging.getLogger("gateway")
 
 HOLD_SECONDS = 25
-"""How long the server is asked to hold a poll: below the 30 s after which proxies cut silent connections."""
+"""How long the server is asked to hold a poll: below the 30 s after which proxies cut silent connections, and at most a
+third of `max_stale_s`, so that two answers may get lost. "Nothing new" within half of it is from a server that does not
+hold polls, such as any static file server."""
 ANSWER_SECONDS = 15.0
 """For connecting and for a whole answer, beyond the hold: 1 MiB at 1 Mbit/s, with room."""
-SHORT_HOLD_SECONDS = 2.0
-"""A "nothing new" that comes sooner is from a server that does not hold polls (any static file server)."""
 STATIC_PAUSE = 3.0
 """Seconds between polls of such a server: half of the time in which a revocation should arrive."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
@@ -159,16 +159,16 @@ class Puller:
     async def run(self) -> None:
         """Until cancelled."""
         loop, pause, confirmed = asyncio.get_running_loop(), FIRST_PAUSE, asyncio.get_running_loop().time()
-        told_stale = False
+        told_stale, hold = False, max(1, min(HOLD_SECONDS, int(self.max_stale_s / 3)))
         while True:
             began, asked_for_news = loop.time(), self._etag is not None
             try:
-                changed = await self.once(HOLD_SECONDS)
-            except AispmError as e:
+                changed = await self.once(hold)
+            except Exception as e:  # noqa: BLE001 - a full disk, too, must not end the polling for good
                 self._failed(e)
                 if not told_stale and loop.time() - confirmed > self.max_stale_s:
                     told_stale = True
-                    self.refused(PolicyError("stale", f"no usable answer of the policy server: {e}"))
+                    self.refused(PolicyError("stale", "no usable answer of the policy server"))
                 # Full jitter: a fleet that lost its server together must not come back together.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -176,7 +176,7 @@ class Puller:
             confirmed, told_stale, pause, self._last = loop.time(), False, FIRST_PAUSE, None
             if changed:
                 await self.taken()
-            elif (asked_for_news or self._etag is None) and loop.time() - began < SHORT_HOLD_SECONDS:
+            elif (asked_for_news or self._etag is None) and loop.time() - began < hold / 2:
                 # It does not hold polls, or gives no ETag to hold them by.
                 await asyncio.sleep(STATIC_PAUSE * random.uniform(0.75, 1.25))  # noqa: S311 - as above
 
@@ -200,27 +200,33 @@ class Puller:
             answer = await self.client.policy(None, 0, beat)
             if answer is None:
                 raise IncompleteError("the policy server gave no policy")
-        await asyncio.to_thread(self.take, Downloaded(answer.document, roots))
-        after = read_memory(self.memory)
+        try:
+            await asyncio.to_thread(self.take, Downloaded(answer.document, roots))
+        except AispmError:
+            if self._changed(memory):  # a new root holds; the policy in force may not under it
+                await self.taken()
+            raise
         self._etag = answer.etag
         self._confirm()
-        return (
-            memory is None
-            or after is None
-            or (memory.policy, memory.root_version) != (after.policy, after.root_version)
-        )
+        return self._changed(memory)
+
+    def _changed(self, before: Memory | None) -> bool:
+        after = read_memory(self.memory)
+        if before is None or after is None:
+            return before is not after
+        return (before.policy, before.root_version) != (after.policy, after.root_version)
 
     def _confirm(self) -> None:
         os.utime(self.memory)
 
-    def _failed(self, error: AispmError) -> None:
+    def _failed(self, error: Exception) -> None:
         cause = error.detail if isinstance(error, PolicyError) else "unreachable"
         if cause != self._last:
             self._last = cause
-            if isinstance(error, IncompleteError):
-                log.warning("%s; trying again", error)
-            else:
+            if isinstance(error, AispmError) and not isinstance(error, IncompleteError):
                 self.refused(error)
+            else:
+                log.warning("%s; trying again", error if isinstance(error, AispmError) else type(error).__name__)
 
 
 async def first_policy(puller: Puller, *, wait: bool) -> None:
