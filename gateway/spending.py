@@ -27,8 +27,9 @@ MAX_COST = 1 << 53
 KEEP_BUDGET = 7 * 86400
 """Seconds for which the account of a past day or month is kept: running requests settle on it, people look it up."""
 KEEP_RATE = 120
-HELD_SECONDS = 1
-"""After which a request may be tried again that was refused because running ones hold what is left."""
+RETRY_SECONDS = 1
+"""After which a request may be tried again that was refused because running ones hold what is left, or because the
+ledger did not answer."""
 CODES = {"day": "POLICY.BUDGET_DAY", "month": "POLICY.BUDGET_MONTH"}
 
 
@@ -154,7 +155,7 @@ class Spending:
         except ExhaustedError:
             raise Refusal("POLICY.RATE", retry_after=max(1, math.ceil(end - self.clock()))) from None
         except LedgerError:
-            raise Refusal("SYSTEM.BACKEND", "ledger") from None
+            raise Refusal("SYSTEM.BACKEND", "ledger", retry_after=RETRY_SECONDS) from None
         self.ledger.settle(reservation, 1)
 
     def quote(self, policy: Policy, agent: str, upstream_domain: str, model: str) -> Purchase:
@@ -188,9 +189,9 @@ class Spending:
             except ExhaustedError as e:
                 purchase.refused = purchase.budgets[e.index], "held" if e.held else None
             except LedgerError:
-                raise Refusal("SYSTEM.BACKEND", "ledger") from None
+                raise Refusal("SYSTEM.BACKEND", "ledger", retry_after=RETRY_SECONDS) from None
         budget, detail = purchase.refused
-        raise Refusal(CODES[budget.period], detail, retry_after=HELD_SECONDS if detail == "held" else None)
+        raise Refusal(CODES[budget.period], detail, retry_after=RETRY_SECONDS if detail == "held" else None)
 
     def settle(self, purchase: Purchase) -> None:
         """Book the bill and give the rest back, once. Without a bill nobody knows what the provider did: all that was

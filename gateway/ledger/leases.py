@@ -82,6 +82,9 @@ class Reservation:
     """By charge: whether it went beyond the limit."""
 
 
+DOWN_SECONDS = 1.0
+"""After the store failed, requests are refused for this long without asking it: each would wait for its time-out, one
+after the other."""
 FINAL_SECONDS = 1.0
 """How long a refusal for good is remembered: refusing a flood of requests must not cost a transaction each."""
 
@@ -101,6 +104,7 @@ class Ledger:
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._wake = asyncio.Event()
         self._purged = 0.0
+        self._down_until = 0.0  # of the loop's clock
 
     def try_reserve(self, charges: Sequence[Charge]) -> Reservation | None:
         """A reservation out of what the worker holds already; None: `reserve` must ask the store."""
@@ -154,6 +158,8 @@ class Ledger:
             over = [False] * len(charges)
             if asking:
                 try:
+                    if asyncio.get_running_loop().time() < self._down_until:
+                        raise LedgerError("the ledger failed a moment ago")
                     found = await self._call([share for _, _, share in asking])
                 except BaseException:
                     self._give_up(taken)
@@ -201,9 +207,16 @@ class Ledger:
         """Ask the store, and note what it has then."""
         now = self._clock()
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._thread, self._store.update, self._holder, shares, now + self._lease_seconds, now
-        )
+        try:
+            found = await loop.run_in_executor(
+                self._thread, self._store.update, self._holder, shares, now + self._lease_seconds, now
+            )
+        except LedgerError as e:
+            if loop.time() >= self._down_until:
+                log.error("%s", e)
+            self._down_until = loop.time() + DOWN_SECONDS
+            raise
+        self._down_until = 0.0
         if not isinstance(found, Refused):
             for share, standing in zip(shares, found, strict=True):
                 purse = self._purses[share.account]
@@ -268,9 +281,8 @@ class Ledger:
                 await self.flush(renew=renew)
                 if renew:
                     await self._forget()
-            except LedgerError as e:
-                log.error("%s", e)
-                await asyncio.sleep(interval)
+            except LedgerError:  # logged where it happened
+                await asyncio.sleep(min(interval, DOWN_SECONDS))
             if renew:
                 due = loop.time() + interval
 

@@ -32,10 +32,17 @@ def connect(url: str) -> Redis:
     """A client for `redis://` or `rediss://` URLs. Raises ConfigError without the extra or for a bad URL."""
     try:
         from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
     except ImportError:
         raise ConfigError("the ledger kind redis needs the Python package redis; install the extra `redis`") from None
     try:
-        return Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+        return Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 1),  # once, for a connection that the server closed while it was idle
+        )
     except ValueError:  # its message may quote the URL and so a password
         raise ConfigError("the ledger's URL must have the form redis://host:port/0 or rediss://…") from None
 

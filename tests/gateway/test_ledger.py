@@ -368,8 +368,9 @@ def test_a_request_that_is_cancelled_while_it_asks_leaves_nothing_reserved(open_
     asyncio.run(run())
 
 
-def test_a_store_that_fails_refuses_and_forgets_nothing(open_store):
+def test_a_store_that_fails_refuses_and_forgets_nothing(open_store, monkeypatch):
     """Neither a call that failed nor one whose answer was lost lets anything be spent twice."""
+    monkeypatch.setattr("gateway.ledger.leases.DOWN_SECONDS", 0.0)
 
     async def run() -> None:
         store = open_store()
@@ -403,6 +404,33 @@ def test_a_store_that_fails_refuses_and_forgets_nothing(open_store):
         assert (await two.reserve([Charge("x", 1000, 900, LATER)])).parts
         for ledger in (one, two):
             ledger._thread.shutdown()
+
+    asyncio.run(run())
+
+
+def test_a_store_that_is_down_is_not_asked_by_everyone_who_waits(monkeypatch):
+    """Fifty requests wait for one time-out, not for fifty; a moment later the store is asked again."""
+    monkeypatch.setattr("gateway.ledger.leases.DOWN_SECONDS", 0.2)
+
+    async def run() -> None:
+        store = MemoryStore()
+        update, asked = store.update, []
+
+        def down(*_):
+            asked.append(1)
+            time.sleep(0.01)
+            raise LedgerError("down")
+
+        store.update = down
+        ledger = Ledger(store, "w", LEASE, lambda: NOW)
+        charge = [Charge("a", 10**6, 100, LATER)]
+        found = await asyncio.gather(*(ledger.reserve(charge) for _ in range(50)), return_exceptions=True)
+        assert {type(f) for f in found} == {LedgerError}
+        assert len(asked) == 1
+        store.update = update
+        await asyncio.sleep(0.25)
+        ledger.settle(await ledger.reserve(charge), 100)
+        await ledger.close()
 
     asyncio.run(run())
 
