@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import openai
 import pytest
+from aiohttp import web
 
 from gateway.__main__ import main
 from gateway.errors import ConfigError
@@ -303,13 +304,20 @@ def test_a_stream_that_breaks_off_is_settled_on_what_came(start, simulator):
 
 def test_a_client_that_leaves_a_stream_pays_for_what_came(start, simulator):
     gateway = start(budgets=[budget(100_000)])
-    chunk = simulator.chunk
-    simulator.reply = [chunk({"role": "assistant", "content": "x"})] + [chunk({"content": "word " * 200})] * 2000
+
+    async def endless(request, body):
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        while True:  # until the gateway closes the connection
+            await response.write(simulator.chunk({"content": "word " * 20}).encode())
+            await asyncio.sleep(0.02)
+
+    simulator.reply = endless
     headers = {"Authorization": f"Bearer {gateway.agent_key}"}
     body = gateway.chat("Hello", stream=True, max_tokens=4000)
     with httpx.stream("POST", gateway.url + "/v1/chat/completions", json=body, headers=headers) as answer:
         next(answer.iter_bytes())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (rows := exchanges(gateway)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
