@@ -54,8 +54,16 @@ class Skeleton:
         if self._lengths is None:
             return at
         if self._ends is None:
-            self._ends = np.cumsum(self._lengths)
+            self._ends = np.cumsum(self._lengths, dtype=np.intp)
         return int(np.searchsorted(self._ends, at, side="right"))
+
+    def after(self, offset: int) -> int:
+        """How many of the skeleton's characters were read from the text before `offset`."""
+        if self._lengths is None:
+            return offset
+        if self._ends is None:
+            self._ends = np.cumsum(self._lengths, dtype=np.intp)
+        return int(self._ends[offset - 1]) if offset else 0
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where [start, end) of the skeleton, not empty, stands in the text."""

@@ -1,18 +1,21 @@
 """Server-sent events in pieces, and text that is held back until it can no longer become a secret. No I/O.
 
 Held back is only what could still turn into a hit: a trailing run of the characters that some pattern is made of, or a
-line from a pattern's keyword on, each no longer than that pattern's longest match. Everything before it has been seen
-whole. No timer releases held text; the end of the channel does, after a last scan.
+line from a pattern's keyword on, each no longer than that pattern's longest match, counted in what the text reads as;
+and the beginnings of values that are written in pieces or invisibly. Everything before it has been seen whole. No timer
+releases held text; the end of the channel does, after a last scan.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from gateway.decoders import Unreadable
 from gateway.engine import Engine
 from gateway.fields import RESPONSE
 from gateway.filter import Inspection
+from gateway.normalize import code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
 from gateway.reasons import Refusal
 from gateway.validators.wallets import trailing_words
@@ -20,8 +23,11 @@ from gateway.validators.wallets import trailing_words
 MAX_EVENT = 1 << 20
 """Bytes of one server-sent event; real ones are below 100 KiB."""
 
-_CONTEXT = 8
-"""Released characters kept for look-behinds, which span two at most."""
+MAX_HELD = 16 << 10
+"""Characters of one channel that are held, invisible ones among them. Real text never has so many."""
+
+_CONTEXT = 160
+"""Released characters kept: look-behinds need two, a keyword that shows only when it is decoded some more."""
 _LOOK_AHEAD = 2
 _ASCII_LOWER = {c: c + 32 for c in range(ord("A"), ord("Z") + 1)}
 _CLASSES = {
@@ -31,6 +37,21 @@ _CLASSES = {
     "upper": ("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ", " 0123456789"),
     "any": ("", ""),  # of unknown make: its whole length is held
 }
+_TAIL = 2_048
+"""Characters of a value that is written in pieces, as far as it is held."""
+_GAP = r" \t\n.,:;|/*~+_\x2d\xff"
+_B64 = "A-Za-z0-9+/_=-"
+_PIECEWISE = re.compile(
+    rf"[{_GAP}]{{0,3}}(?:[A-Za-z0-9][{_GAP}]{{1,3}}){{3,}}"  # single letters
+    r"|[ :,\n-]{0,2}[0-9A-Fa-f]{0,2}(?:[xX]0)?(?:[ :,\n-]{1,2}[0-9A-Fa-f]{2}(?:[xX]0)?){3,}"  # bytes
+    r"|[,; ]{0,2}[0-9]{0,3}(?:[,; ]{1,2}[0-9]{2,3}){3,}"  # character codes
+    rf"|[{_B64}]*(?:[ \t]{{0,8}}\n\r?[{_B64}]{{12,}})+"  # wrapped base64
+    r"|\S{0,200}(?:\n\r?=\S{1,200})+"  # quoted-printable
+    r"|[!-u\n\r]*~<"  # ascii85
+)
+"""Values in pieces at the end of a text, for the text read backwards. Three pieces are out before one shows."""
+_UNSEEN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u2062\u2064\u200b-\u200d]+")
+_TURNED = "\u202e"
 
 
 class SseParser:
@@ -94,6 +115,21 @@ class HoldBack:
 
     def live_from(self, text: str, start: int) -> int:
         """The first offset from `start` on at which a hit may begin that more text could complete or change."""
+        if text.isascii():
+            return self._live(text, start)
+        points = code_points(text)
+        read = skeleton(points)
+        if read is None:
+            return self._live(one_byte_each(points).decode("latin-1"), start)
+        live = self._live(read.text, read.after(start))
+        live = read.origin(live) if live < len(read.text) else len(text)
+        if (unseen := _UNSEEN.match(text[: -_TAIL - 1 : -1])) is not None:
+            live = min(live, len(text) - unseen.end())
+        if (turned := text.rfind(_TURNED, start)) >= 0 and not text.endswith(("\u202c", "\n")):
+            live = min(live, turned)
+        return max(live, start)
+
+    def _live(self, text: str, start: int) -> int:
         live = end = len(text)
         for name, reach in self._reach.items():
             inside, not_first = _CLASSES[name]
@@ -102,6 +138,8 @@ class HoldBack:
             live = min(live, end - len(run.lstrip(not_first)))
         if self._words:
             live = min(live, max(start, end - trailing_words(text)))
+        if (pieces := _PIECEWISE.match(text[: -_TAIL - 1 : -1])) is not None:
+            live = min(live, max(start, end - pieces.end()))
         for hold, literals in self._literals.items():
             # A keyword and its value share a line; a block goes on over lines.
             line = max(start, text.rfind("\n", start) + 1) if hold == "line" else start
@@ -147,18 +185,27 @@ class Channel:
         return self._release(full, len(self._context), len(full))
 
     def _release(self, full: str, start: int, cut: int) -> str:
+        if len(full) - start > MAX_HELD and cut <= start:
+            raise Refusal("WIRE.UNSCANNABLE", "limit", RESPONSE)
         if cut <= start:
             return ""
         try:
             hits = self._engine.scan(full, start)
         except Unreadable:
             raise Refusal("WIRE.UNSCANNABLE", "limit", RESPONSE) from None
+        late = [h for h in hits if h.start < start]
+        if late:
+            # Part of it is out, so it cannot be cut out any more.
+            self._inspection.apply(full, late, RESPONSE, self._location, fixed=True)
+            hits = [h for h in hits if h.start >= start]
+            if self._inspection.decision == "block":
+                return ""
         moved = True
         while moved:  # a hit is released as a whole or not at all
             moved = False
             for hit in hits:
-                if hit.match_start < cut < hit.end:
-                    cut, moved = hit.match_start, True
+                if max(start, hit.match_start) < cut < hit.end:
+                    cut, moved = max(start, hit.match_start), True
         done = [h for h in hits if h.end <= cut]
         clean = self._inspection.apply(full[:cut], done, RESPONSE, self._location, fixed=self._sealed)
         self._context, self._held = full[max(0, cut - _CONTEXT) : cut], full[cut:]

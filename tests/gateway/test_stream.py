@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,10 @@ from gateway.reasons import Refusal
 from gateway.stream import MAX_EVENT, Channel, HoldBack, SseParser
 from gateway.wire.openai_chat import OpenAIChat
 from gateway.wire.openai_chat_stream import MAX_CALLS, SSE_DONE, ChatStream
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bypass"))
+
+from disguises import DISGUISES
 
 ALL = load_patterns()
 
@@ -187,6 +193,79 @@ def test_plain_prose_is_hardly_delayed():
     for n, piece in enumerate(out[:-1]):
         released += len(piece)
         assert n + 1 - released <= len("first page of")  # two words that might begin a seed phrase
+
+
+UNDETECTABLE = 24
+"""Characters of a disguised value that may be out before it can be told: three of its letters in pieces, at most."""
+
+
+def leaks(text, before, dressed, rules, pieces):
+    """The longest beginning of `dressed` that came out at any time, whatever became of the stream."""
+    inspection = Inspection(rules, "a")
+    engine = rules.engines[RESPONSE]
+    channel = Channel(engine, HoldBack(engine.patterns), inspection, "assistant")
+    out = ""
+    try:
+        for piece in pieces:
+            out += channel.feed(piece)
+            inspection.verdict(RESPONSE)
+        out += channel.finish()
+        inspection.verdict(RESPONSE)
+    except Refusal:
+        pass
+    assert inspection.matches or out == ""
+    shown = out.removeprefix(before)
+    return next((n for n in range(len(dressed)) if n >= len(shown) or shown[n] != dressed[n]), len(dressed))
+
+
+DRESSED = [
+    (name, secret)
+    for name in DISGUISES
+    for secret in ("AKIA" + "QYLPMN5HHHFPZAM2", "ghp_" + "k3Jd8sLq0PzXw7VbNm2RtYc5Hf1Ga94eUoKi")
+    if name not in ("leet", "leet_zero_width", "foreign_digits", "no_break_groups", "ligatures")
+]
+
+
+@pytest.mark.parametrize(("name", "secret"), DRESSED, ids=lambda v: v if v in DISGUISES else v[:4])
+def test_nothing_of_a_disguised_secret_leaks_however_it_is_cut(name, secret):
+    dressed, before = DISGUISES[name](secret), "Sure, here it is: "
+    text = f"{before}{dressed} as you asked\n"
+    assert leaks(text, before, dressed, REDACT, list(text)) <= UNDETECTABLE
+    for cut in range(0, len(text), max(1, len(text) // 60)):
+        assert leaks(text, before, dressed, REDACT, [text[:cut], text[cut:]]) <= UNDETECTABLE
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("pattern", ALL, ids=lambda p: p.id)
+@pytest.mark.parametrize(
+    "name", ["zero_width_space", "fullwidth", "base64", "entities", "percent", "hex", "escapes", "tags"]
+)
+def test_nothing_of_any_disguised_secret_leaks_at_any_offset(pattern, name):
+    for secret in (t for t in pattern.match if t.isascii()):
+        dressed, before = DISGUISES[name](secret), "Sure, here it is: "
+        text = f"{before}{dressed} as you asked\n"
+        if not any(h.pattern is pattern for h in REDACT.engines[RESPONSE].scan(text)):
+            continue
+        for cut in range(len(text)):
+            # What is in front of the secret, such as its keyword, may come out.
+            leaked = leaks(text, before, dressed, REDACT, [text[:cut], text[cut:]])
+            assert leaked <= max(UNDETECTABLE, len(dressed) // 2)
+
+
+def test_invisible_characters_without_end_are_not_held_for_ever():
+    with pytest.raises(Refusal, match=r"WIRE\.UNSCANNABLE"):
+        streamed(["key: A"] + ["\u200b" * 1000] * 20)
+
+
+def test_text_in_other_scripts_is_hardly_delayed():
+    for text in (
+        "Привет, ваш баланс показан на первой странице. ",
+        "您的余额显示在第一页。",
+        "Größe – “schön” … été 👍 ",
+    ):
+        out, _ = streamed(list(text))
+        for n in range(len(text)):
+            assert n + 1 - len("".join(out[: n + 1])) <= 12, text
 
 
 EVENTS = b': hi\r\ndata: {"a":1}\r\n\r\nevent: x\ndata:two\ndata: lines \xc3\xbc\n\nid: 1\rdata: cr\r\r\ndata: end\n\n'
