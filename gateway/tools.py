@@ -21,10 +21,23 @@ DEFINITION = ("name", "title", "description", "inputSchema", "outputSchema", "an
 other formats have too go by the same names, so one pin holds for a tool wherever it is declared."""
 
 
+MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 1024, 8 << 10
+"""Definitions whose hash is kept, and how large each may be: the same ones come with every request of an agent."""
+_hashes: dict[bytes, str] = {}
+
+
 def definition_sha256(definition: Mapping[str, Any]) -> str:
     """SHA-256 of the RFC 8785 form of the members named in `DEFINITION`; null and empty ones count as absent."""
     covered = {key: definition[key] for key in DEFINITION if definition.get(key) not in (None, "")}
-    return hashlib.sha256(canonical_json(covered)).hexdigest()
+    raw = orjson.dumps(covered, option=orjson.OPT_SORT_KEYS)
+    known = _hashes.get(raw)
+    if known is None:
+        known = hashlib.sha256(canonical_json(covered)).hexdigest()
+        if len(_hashes) >= MAX_REMEMBERED:
+            _hashes.clear()
+        if len(raw) <= MAX_REMEMBERED_BYTES:
+            _hashes[raw] = known
+    return known
 
 
 class Decision(NamedTuple):
