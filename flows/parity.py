@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
+from gateway.engine import VIEWS
 from gateway.pattern_files import load_patterns
 from gateway.reasons import reasons
+from gateway.wire import WIRE_FORMATS
 from tasks.assessment import counts as check_counts
 from tasks.discovery import SOURCES
 from tasks.judging.panel import counts as judge_count
@@ -34,9 +36,9 @@ def figures() -> dict[str, int]:
         "vector_tests": _registered("tasks.retrieval_tests", "VECTOR_TESTS"),
         "toxic_combinations": _files("sql/toxic/*.sql"),
         "dlp_patterns": len(load_patterns()),
-        "normalization_passes": _registered("gateway.normalize", "PASSES"),
+        "normalization_passes": len(VIEWS),
         "reason_codes": len(reasons()),
-        "wire_formats": _registered("gateway.wire", "FORMATS"),
+        "wire_formats": len(WIRE_FORMATS),
         "probe_families": probes["families"],
         "probe_seeds": probes["seeds"],
         "probe_templates": probes["templates"],

@@ -29,6 +29,12 @@ try:
 except ImportError:  # there is no build for every processor
     hyperscan = None
 
+VIEWS = (
+    *("skeleton", "leet", "base64", "base32", "hex", "gzip", "ascii85", "percent", "entity", "escape"),
+    *("quoted_printable", "utf7", "codes", "spaced", "control", "invisible", "bidi", "reversed"),
+)
+"""What a text is read as besides what it says: as it looks (Unicode forms, homoglyphs, zero-width characters), and
+decoded."""
 MAX_DEPTH = 3
 """Layers of encoding that are taken off; a text with more is refused."""
 CONTEXT = 512
@@ -76,7 +82,7 @@ class Hit:
     """Where the secret begins."""
     end: int
     view: str = "raw"
-    """How the text had to be read: `raw`, `skeleton`, or the encodings from the outermost in: `base64+percent`."""
+    """How the text had to be read: `raw`, or of `VIEWS` those it took, from the outermost in: `base64+percent`."""
 
 
 class Candidate(NamedTuple):

@@ -36,7 +36,7 @@ _FIXED_STATUS = ("WIRE.", "SYSTEM.", "POLICY.AGENT_DENIED", "POLICY.SIGNATURE")
 class McpExchange(ExchangeHandler):
     """One HTTP request of an MCP client: a message, a stream to listen on, or the end of a session."""
 
-    wire_format = "mcp"
+    wire_format = mcp.NAME
     _asked: Id | None = None
     """Of the client's request, once it is known to be one."""
     _answers: Id | None = None

@@ -14,4 +14,6 @@ APIS: dict[str, Api] = {
 }
 """What a route's `api` may be."""
 FORMATS = {e.format.name: e.format for api in APIS.values() for e in api.endpoints if e.format is not None}
-"""Wire formats by the name that events give them."""
+"""The readers of model calls, by the name that events give their wire format."""
+WIRE_FORMATS = (*FORMATS, mcp.NAME)
+"""All that events may name."""

@@ -13,6 +13,8 @@ from gateway.filter import Inspection
 from gateway.reasons import Refusal
 from gateway.wire.format import Api, Endpoint, bearer, code, explain, malformed, unscannable
 
+NAME = "mcp"
+"""In events as `wire_format`."""
 VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
 """Protocol revisions whose messages are known; newer ones have no sessions and other ways for servers to ask back."""
 METHODS = frozenset(
