@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 from gateway.decoders import Unreadable
 from gateway.engine import Engine
@@ -112,6 +113,7 @@ class HoldBack:
                 self._words = True
             elif pattern.hold != "none":
                 self._reach[pattern.hold] = max(self._reach.get(pattern.hold, 0), reach)
+        self._beginnings = {hold: _beginnings(literals) for hold, literals in self._literals.items()}
 
     def live_from(self, text: str, start: int) -> int:
         """The first offset from `start` on at which a hit may begin that more text could complete or change."""
@@ -145,19 +147,33 @@ class HoldBack:
             line = max(start, text.rfind("\n", start) + 1) if hold == "line" else start
             tail = text[line:].translate(_ASCII_LOWER) if literals else ""
             for literal, reach in literals:
-                at = tail.find(literal, max(0, len(tail) - reach))
-                if at < 0:
-                    at = len(tail) - _partial(tail, literal)
-                live = min(live, line + at)
+                if literal in tail and (at := tail.find(literal, max(0, len(tail) - reach))) >= 0:
+                    live = min(live, line + at)
+            live = min(live, end - _begun(tail, self._beginnings[hold]))
         return live
 
 
-def _partial(text: str, literal: str) -> int:
-    """How many characters at the end of `text` are the beginning of `literal`."""
-    for n in range(min(len(literal) - 1, len(text)), 0, -1):
-        if text.endswith(literal[:n]):
-            return n
-    return 0
+_HOLDS: WeakKeyDictionary[Engine, HoldBack] = WeakKeyDictionary()
+
+
+def hold_back(engine: Engine) -> HoldBack:
+    """That of an engine's patterns, made once for each."""
+    made = _HOLDS.get(engine)
+    if made is None:
+        made = _HOLDS[engine] = HoldBack(engine.patterns)
+    return made
+
+
+def _beginnings(literals: Iterable[tuple[str, int]]) -> tuple[frozenset[str], int]:
+    """What a text may end with that could go on to be one of the literals, and the length of the longest."""
+    begun = frozenset(literal[:n] for literal, _ in literals for n in range(1, len(literal)))
+    return begun, max(map(len, begun), default=0)
+
+
+def _begun(text: str, beginnings: tuple[frozenset[str], int]) -> int:
+    """How many characters at the end of `text` are the beginning of a literal."""
+    begun, longest = beginnings
+    return next((n for n in range(min(longest, len(text)), 0, -1) if text[-n:] in begun), 0)
 
 
 class Channel:

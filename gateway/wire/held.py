@@ -9,7 +9,7 @@ from gateway.decoders import Unreadable
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import ALONE, BETWEEN, Inspection
 from gateway.reasons import Refusal
-from gateway.stream import Channel, HoldBack
+from gateway.stream import Channel, hold_back
 from gateway.wire.format import malformed
 
 MAX_HELD = 256 << 10
@@ -35,7 +35,7 @@ class Held:
     def __init__(self, inspection: Inspection) -> None:
         self.inspection = inspection
         self._engine = inspection.rules.engines[RESPONSE]
-        self._hold = HoldBack(self._engine.patterns)
+        self._hold = hold_back(self._engine)
         self._size = 0
 
     def channel(self, seam: Seam | None = None, *, sealed: bool = False) -> TextChannel:

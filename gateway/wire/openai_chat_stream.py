@@ -7,7 +7,7 @@ from typing import Any
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
-from gateway.stream import Channel, HoldBack
+from gateway.stream import Channel, hold_back
 from gateway.wire.format import Usage, count, malformed, unscannable
 from gateway.wire.openai_chat_tools import CALLS, read_calls
 from gateway.wire.openai_errors import error_body
@@ -47,7 +47,7 @@ class ChatStream(SseStream):
         super().__init__()
         self.inspection = inspection
         self._engine = inspection.rules.engines[RESPONSE]
-        self._hold = HoldBack(self._engine.patterns)
+        self._hold = hold_back(self._engine)
         self._template: dict[str, Any] | None = None
         self._choices: dict[int, _Choice] = {}
         self.usage = Usage()

@@ -12,7 +12,7 @@ from typing import Any
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
-from gateway.stream import Channel, HoldBack
+from gateway.stream import Channel, hold_back
 from gateway.wire.format import Usage, count, malformed, unscannable, word
 from gateway.wire.openai_errors import error_body
 from gateway.wire.openai_responses_items import CALLS, PROVIDER_CALLS, as_list, item_type, read_item
@@ -80,7 +80,7 @@ class ResponsesStream(SseStream):
         super().__init__()
         self._inspection = inspection
         self._engine = inspection.rules.engines[RESPONSE]
-        self._hold = HoldBack(self._engine.patterns)
+        self._hold = hold_back(self._engine)
         self._texts: dict[tuple[int, str, int], _Text] = {}
         self._items: dict[int, Any] = {}  # as they were sent when they were done
         self._names: set[str] = set()  # item ids that were scanned
