@@ -12,8 +12,8 @@ from typing import Any
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import Inspection
 from gateway.reasons import Refusal
-from gateway.stream import Channel, hold_back
 from gateway.wire.format import Usage, count, malformed, unscannable, word
+from gateway.wire.held import Held, Seam, TextChannel
 from gateway.wire.openai_errors import error_body
 from gateway.wire.openai_responses_items import CALLS, PROVIDER_CALLS, as_list, item_type, read_item
 from gateway.wire.sse import SseStream, sse
@@ -30,6 +30,8 @@ _TEXTS = {
     "reasoning_text": ("response.reasoning_text", "content_index", "text"),
     "summary_text": ("response.reasoning_summary_text", "summary_index", "text"),
 }
+_SHOWN = frozenset(("output_text", "refusal"))
+"""What clients show one after the other."""
 _BY_EVENT = {f"{name}.{what}": (part, what) for part, (name, _, _) in _TEXTS.items() for what in ("delta", "done")}
 _PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
 _BEGIN = frozenset(("response.created", "response.in_progress", "response.queued"))
@@ -69,7 +71,7 @@ def _tokens(part: str) -> dict[str, list[Any]]:
 class _Text:
     """One text of one item: what was sent of it so far."""
 
-    def __init__(self, channel: Channel, at: dict[str, Any]) -> None:
+    def __init__(self, channel: TextChannel, at: dict[str, Any]) -> None:
         self.channel, self.at, self.sent, self.finished = channel, at, "", False
 
 
@@ -79,8 +81,7 @@ class ResponsesStream(SseStream):
     def __init__(self, inspection: Inspection) -> None:
         super().__init__()
         self._inspection = inspection
-        self._engine = inspection.rules.engines[RESPONSE]
-        self._hold = hold_back(self._engine)
+        self._held, self._seam = Held(inspection), Seam()
         self._texts: dict[tuple[int, str, int], _Text] = {}
         self._items: dict[int, Any] = {}  # as they were sent when they were done
         self._names: set[str] = set()  # item ids that were scanned
@@ -177,7 +178,7 @@ class ResponsesStream(SseStream):
         if text is None:
             if len(self._texts) >= MAX_PARTS:
                 raise malformed(RESPONSE)
-            channel = Channel(self._engine, self._hold, self._inspection, "assistant")
+            channel = self._held.channel(self._seam if part in _SHOWN else None)
             text = self._texts[key] = _Text(channel, at)
         if what == "done":
             rest = self._finish(part, text)

@@ -266,6 +266,24 @@ def test_reasoning_and_refusals_have_channels_of_their_own(gateway, simulator, c
     assert "".join(deltas) == CLEAN  # what was held is sent though the provider never said that the text was done
 
 
+def test_a_secret_over_two_parts_ends_the_stream(gateway, simulator, carrier):
+    """Its beginning is out by then, so it cannot be cut out any more."""
+    created, added, *_ = carrier.stream("")
+
+    def part(index, text):
+        at = {"item_id": "msg_1", "output_index": 0, "content_index": index}
+        return [
+            {"type": "response.output_text.delta", **at, "delta": text},
+            {"type": "response.output_text.done", **at, "text": text},
+        ]
+
+    simulator.reply = simulator.named_events([created, added, *part(0, f"The key is {AWS[:11]}"), *part(1, AWS[11:])])
+    response = ask(gateway, {"stream": True})
+    name, error = events_of(response)[-1]
+    assert (name, error["code"]) == ("error", "DLP.SECRET.AWS_ACCESS_KEY")
+    assert AWS[11:] not in response.text
+
+
 def test_an_item_that_only_the_end_shows_is_checked_too(gateway, simulator, carrier):
     created, *_, completed = carrier.stream(CARD)
     simulator.reply = simulator.named_events([created, completed])
