@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import orjson
@@ -24,7 +24,7 @@ from gateway.wire.mcp import Id, Message
 from gateway.wire.mcp_sse import EVENT_ID, Event, EventReader
 
 LISTEN_S = 300.0
-"""Seconds a client may listen before it has to come back, and so before a key that was changed is asked for."""
+"""Seconds a client may listen before it has to come back and show its key."""
 _GLANCE_S = 0.5
 """Seconds between looks at whether a client is still there while its server is silent: nothing else would tell."""
 _PASSED = (400, 404, 405, 406, 409)
@@ -98,7 +98,8 @@ class McpExchange(ExchangeHandler):
             body, message = await self.timed(lambda: self._inspected(raw), max(len(raw), waits))
         except Refusal:
             if self._answers is not None:
-                await self._decline(self._answers, headers)
+                with contextlib.suppress(Refusal):  # the client learns of its own refusal first
+                    await self._decline(self._answers, headers)
             raise
         await self.record_open()
         async with self._request("POST", orjson.dumps(body), headers) as reply:
@@ -156,20 +157,22 @@ class McpExchange(ExchangeHandler):
         self._kept_back = self._kept_back or refusal
         if message.kind != "answer":
             return None
-        return orjson.dumps(mcp.replacement(value, refusal, self.exchange.request_id, message.id))
+        answered = self._asked if message.id is None else message.id
+        return orjson.dumps(mcp.replacement(value, refusal, self.exchange.request_id, answered))
 
     async def _streamed(self, reply: ClientResponse, headers: dict[str, str]) -> web.StreamResponse:
         """The events that end with the answer; a server may close early and go on when the client comes back, which it
         can only where events have ids. Raises Refusal."""
         resumable = False
-        async for event in self._events(reply, listening=False):
-            resumable = resumable or event.id is not None
-            piece, answered = await self._event(event, headers)
-            if answered:
-                self.exchange.upstream_us = microseconds(self._sent)
-                return await self._end(piece)
-            if piece:
-                await self.send(piece, SSE_TYPE)
+        async with contextlib.aclosing(self._events(reply, listening=False)) as events:
+            async for event in events:
+                resumable = resumable or event.id is not None
+                piece, answered = await self._event(event, headers)
+                if answered:
+                    self.exchange.upstream_us = microseconds(self._sent)
+                    return await self._end(piece)
+                if piece:
+                    await self.send(piece, SSE_TYPE)
         if not resumable:
             raise Refusal("SYSTEM.BACKEND", "cut_off", RESPONSE)
         return await self._end(b"")
@@ -185,10 +188,11 @@ class McpExchange(ExchangeHandler):
                 self.exchange.stream = True
                 self._take_session(reply)
                 await self.send(b"", SSE_TYPE)
-                async for event in self._events(reply, listening=True):
-                    piece, _ = await self._event(event, headers)
-                    if piece:
-                        await self.send(piece, SSE_TYPE)
+                async with contextlib.aclosing(self._events(reply, listening=True)) as events:
+                    async for event in events:
+                        piece, _ = await self._event(event, headers)
+                        if piece:
+                            await self.send(piece, SSE_TYPE)
         except Refusal as refusal:
             if self.response is None or refusal.detail not in ("client_closed", "timeout", "cut_off"):
                 raise
@@ -197,8 +201,8 @@ class McpExchange(ExchangeHandler):
                 return self.response
         return await self._end(b"")
 
-    async def _events(self, reply: ClientResponse, *, listening: bool) -> AsyncIterator[Event]:
-        """The server's events; with `listening` until this worker ends or the agent must show its key again."""
+    async def _events(self, reply: ClientResponse, *, listening: bool) -> AsyncGenerator[Event, None]:
+        """The server's events; with `listening` until this worker ends or the client must come back."""
         reader, until = EventReader(), time.monotonic() + LISTEN_S
         closing = asyncio.ensure_future(self.services.closing.wait())
         try:
@@ -221,11 +225,10 @@ class McpExchange(ExchangeHandler):
             closing.cancel()
 
     def _must_return(self, until: float) -> bool:
-        """Whether a client that listens has to show its key again: in time, or since its policy or key is gone."""
+        """Whether a client that listens has to come back: after a time, or since another policy holds, or none."""
         in_force = self.services.policy
-        policy, agent_id = in_force.rules.policy, self.exchange.agent_id
-        gone = policy is not self.rules.policy and not any(a.id == agent_id and not a.revoked for a in policy.agents)
-        return gone or in_force.fault() is not None or time.monotonic() > until
+        changed = in_force.rules.policy.sha256 != self.rules.policy.sha256
+        return changed or in_force.fault() is not None or time.monotonic() > until
 
     async def _event(self, event: Event, headers: dict[str, str]) -> tuple[bytes, bool]:
         """(what the client gets for an event, whether it is the answer to its request). Raises Refusal."""
