@@ -219,8 +219,8 @@ class Ledger:
         self._down_until = 0.0
         if not isinstance(found, Refused):
             for share, standing in zip(shares, found, strict=True):
-                purse = self._purses[share.account]
-                purse.told, purse.standing = (share.spent, standing.lease), standing
+                if (purse := self._purses.get(share.account)) is not None:
+                    purse.told, purse.standing = (share.spent, standing.lease), standing
         return found
 
     def settle(self, reservation: Reservation, cost: int) -> None:

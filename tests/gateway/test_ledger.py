@@ -326,6 +326,26 @@ def test_more_than_was_reserved_is_booked_and_counts_for_everyone(open_store):
     asyncio.run(run())
 
 
+def test_where_money_is_short_none_lies_idle(open_store):
+    """A worker that is refused gives back what it could not use, so that another can."""
+
+    async def run() -> None:
+        one, two = (Ledger(open_store(), name, LEASE, lambda: NOW) for name in "ab")
+        await one.reserve([Charge("a", 1000, 100, LATER)])  # and a lease of 9
+        await two.reserve([Charge("a", 1000, 891, LATER)])
+        await one.flush()
+        with pytest.raises(ExhaustedError):
+            await two.reserve([Charge("a", 1000, 9, LATER)])
+        with pytest.raises(ExhaustedError):
+            await one.reserve([Charge("a", 1000, 10, LATER)])
+        await one.flush()
+        assert (await two.reserve([Charge("a", 1000, 9, LATER)])).parts
+        for ledger in (one, two):
+            ledger._thread.shutdown()
+
+    asyncio.run(run())
+
+
 def test_a_refusal_for_good_is_remembered_and_a_refusal_for_now_is_not(open_store):
     async def run() -> None:
         clock = [NOW]
