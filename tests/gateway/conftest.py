@@ -407,3 +407,13 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> RuleSet:
     policy.publish()
     raw, sig = ((policy.folder / name).read_bytes() for name in ("policy.json", "policy.json.sig"))
     return RuleSet.build(verify_bundle(raw, sig, [policy.keys.public]), load_patterns())
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a self-made certificate for 127.0.0.1, `tls.pem`, and its key, `tls.key`."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", "tls.key", "-out", "tls.pem", "-days", "2", "-subj", "/CN=gateway"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True)
+    return folder

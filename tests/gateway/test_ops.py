@@ -10,7 +10,6 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import time
 import warnings
 from collections import Counter
@@ -177,16 +176,6 @@ def test_a_fault_of_the_settings_ends_all_workers_with_its_exit_code(gateway_fac
 
 
 # -- TLS --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A self-made certificate for 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", "tls.key", "-out", "tls.pem", "-days", "2", "-subj", "/CN=gateway"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 def test_tls_from_1_2_on(gateway_factory, simulator, certificate):

@@ -187,6 +187,47 @@ def test_a_restart_without_a_server_uses_what_was_accepted_last(gateway_factory,
     assert gateway.post(gateway.chat()).status_code == 200
 
 
+def test_beyond_loopback_it_takes_a_certificate_and_a_token(
+    gateway_factory, simulator, policy, published, certificate, capsys
+):
+    (published / "token").write_text("a-token-of-the-fleet\n")
+    options = ("--tls-cert", str(certificate / "tls.pem"), "--tls-key", str(certificate / "tls.key"))
+    server = ServerProcess(published, *options, "--token", f"file:{published / 'token'}")
+    try:
+        assert server.url.startswith("https://")
+        lines = f'ca = "{certificate / "tls.pem"}"\ncredential = "file:token"'
+        gateway = pulled(gateway_factory(), server.url, lines)
+        config = gateway.folder / "gateway.toml"
+        assert main(["--check", "--config", str(config)]) == 0
+        (published / "token").write_text("another\n")
+        assert main(["--check", "--config", str(config)]) == 4
+        assert "answers 401" in capsys.readouterr().err
+        config.write_text(config.read_text().replace("ca = ", "# ca = "))
+        assert main(["--check", "--config", str(config)]) == 4
+        assert "cannot be reached" in capsys.readouterr().err
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('file = "policy.json"', "", "takes one of `file` and `url`"),
+        ('file = "policy.json"', 'file = "policy.json"\nurl = "https://p.example"', "takes one of"),
+        ('file = "policy.json"', 'url = "http://p.example"', "must be https"),
+        ('file = "policy.json"', 'url = "https://user@p.example"', "absolute URL"),
+        ('file = "policy.json"', 'url = "p.example/policies"', "absolute URL"),
+        ('file = "policy.json"', 'file = "policy.json"\non_stale = "allow"', "is one of keep, deny"),
+        ('file = "policy.json"', 'file = "policy.json"\nmax_stale_s = 0', "out of range"),
+    ],
+)
+def test_settings_that_would_not_be_safe(gateway_factory, policy, old, new, said):
+    config = gateway_factory(upstream="http://127.0.0.1:9/v1").folder / "gateway.toml"
+    config.write_text(config.read_text().replace(old, new))
+    with pytest.raises(ConfigError, match=said):
+        load_settings(config)
+
+
 def test_a_first_start_waits_for_the_server_and_check_does_not(gateway_factory, simulator, policy, published, capsys):
     gateway = pulled(gateway_factory(), "http://127.0.0.1:9")
     assert main(["--config", str(gateway.folder / "gateway.toml"), "--check"]) == 4
