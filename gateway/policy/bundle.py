@@ -36,6 +36,7 @@ from gateway.policy.tools import (
     ToolChain,
     ToolLoops,
     Tools,
+    check_chains,
     read_server_requests,
     read_tool_chains,
     read_tool_loops,
@@ -300,6 +301,7 @@ def parse_bundle(raw: bytes, signer: str = "unsigned") -> Policy:
         **{name: read(data[name], agent_ids) for name, read in SECTIONS.items() if name in data},
     )
     check_sections(policy.budgets, policy.prices)
+    check_chains(policy.tool_chains, policy.tools)
     return policy
 
 

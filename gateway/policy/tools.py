@@ -98,6 +98,14 @@ def read_tool_chains(value: Any, _: frozenset[str]) -> tuple[ToolChain, ...]:
     return chains
 
 
+def check_chains(chains: tuple[ToolChain, ...], tools: Tools) -> None:
+    """Every name in a chain is listed for some agent: a misspelt one would never be seen, and the chain not be kept."""
+    listed = {name for names in tools.values() for name in names}
+    for chain in chains:
+        if not chain.first | chain.then <= listed:
+            refuse(f"tool chain `{chain.id}` names a tool that `tools` lists for no agent")
+
+
 def read_tool_loops(value: Any, _: frozenset[str]) -> ToolLoops:
     """`{"identical_calls": n, "within_calls": m}`"""
     entry = read_object(value, "tool_loops")

@@ -214,6 +214,7 @@ CHAIN = {"id": "c", "first": ["x"], "then": ["y"], "within_calls": 1, "action": 
         {"tools": {"a": [{"name": "x", "definition_sha256": "0"}]}},
         {"tools": {"a": [{"name": "x", "only": True}]}},
         {"tools": {"a": [7]}},
+        {"tools": {"a": ["x"]}, "tool_chains": [CHAIN]},
         {"tool_chains": [CHAIN, CHAIN]},
         {"tool_chains": [{**CHAIN, "first": []}]},
         {"tool_chains": [{**CHAIN, "within_calls": 0}]},
@@ -226,7 +227,8 @@ CHAIN = {"id": "c", "first": ["x"], "then": ["y"], "within_calls": 1, "action": 
     ],
 )
 def test_a_section_that_is_not_understood_refuses_the_policy(sections):
-    assert _refused(**sections)
+    assert policy(tools={"a": ["x", "y"]}, tool_chains=[CHAIN])
+    assert _refused(**{"tools": {"a": ["x", "y"]}, **sections})
 
 
 def test_an_inspection_says_which_rule_a_call_broke_and_nothing_of_its_text():
