@@ -9,10 +9,10 @@ Background: Invariant Labs, "MCP Security Notification: Tool Poisoning Attacks" 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.normalize import code_points, skeleton
 from gateway.tools import DEFINITION
 
 TOOL_POISON = "tool_poison"
@@ -79,6 +79,7 @@ def _judge(text: str) -> bool:
     if not text.isascii():
         if _UNSEEN.search(text):
             return True
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if unicodedata.category(c) not in ("Mn", "Cf"))
+        seen = skeleton(code_points(text))
+        text = text if seen is None else seen.text
     small = text.lower()
     return any(any(word in small for word in words) and rule.search(text) for words, rule in RULES)
