@@ -14,6 +14,7 @@ API = Api(
         Endpoint("/v1/responses", "/responses", OpenAIResponses()),
         Endpoint("/v1/embeddings", "/embeddings", OpenAIEmbeddings()),
         Endpoint("/v1/models", "/models", None),
+        Endpoint("/v1/models/{model}", "/models/{model}", None),
     ),
     key_headers=("Authorization",),
     authorize=bearer,

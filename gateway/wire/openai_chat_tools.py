@@ -72,9 +72,9 @@ def function_name(message: dict[str, Any]) -> str:
 
 
 def _read_function(value: Any, key: str, fields: Fields, inspection: Inspection) -> None:
-    """Name and arguments of a call."""
+    """Name and arguments of a call; the input of a custom tool is free text, also where it looks like JSON."""
     name, arguments = _name(value, fields.scope), value.get(key)
-    if isinstance(arguments, str):
+    if isinstance(arguments, str) and key == "arguments":
         arguments = fields.json_text(value, key, "tool_args")
     elif key in value:
         fields.tree(value, key, "tool_args")

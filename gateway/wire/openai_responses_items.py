@@ -111,8 +111,9 @@ def _define(tool: Any, schema: str, scope: str, inspection: Inspection) -> None:
 
 
 def _read_call(item: dict[str, Any], key: str, fields: Fields, inspection: Inspection) -> None:
+    """The input of a custom tool is free text, also where it looks like JSON."""
     name, arguments = _name(item, fields.scope), item.get(key)
-    if isinstance(arguments, str):
+    if isinstance(arguments, str) and key == "arguments":
         arguments = fields.json_text(item, key, "tool_args")
     elif key in item:
         fields.tree(item, key, "tool_args")

@@ -110,6 +110,8 @@ def test_embeddings(client, simulator):
 def test_models(client, simulator):
     simulator.reply = {"object": "list", "data": [{"id": "sim-1", "object": "model", "created": 1, "owned_by": "x"}]}
     assert [m.id for m in client.models.list()] == ["sim-1"]
+    simulator.reply = simulator.reply["data"][0]
+    assert client.models.retrieve("sim-1").id == "sim-1"
 
 
 def test_asynchronously(gateway, simulator, chat, responses):

@@ -216,6 +216,34 @@ def test_a_streamed_call_is_held_until_it_is_whole_and_checked(gateway, simulato
         assert [json.loads(t) for t in told] == [{"card": CLEAN}] * 4
 
 
+FREE_TEXT = '{ "patch":  "a\\nb" }'
+ESCAPED = json.dumps({"k": AWS}).replace("K", "\\u004b")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (PATH, lambda text: {"input": [{"type": "custom_tool_call", "name": "get_balance", "input": text}]}),
+        (
+            "/v1/chat/completions",
+            lambda text: {
+                "messages": [
+                    {
+                        "role": "assistant",
+                        "tool_calls": [{"id": "1", "type": "custom", "custom": {"name": "get_balance", "input": text}}],
+                    }
+                ]
+            },
+        ),
+    ],
+)
+def test_the_input_of_a_custom_tool_is_free_text(gateway, simulator, path, body):
+    """What only looks like JSON is not written anew, and an escape in it hides nothing."""
+    gateway.post({"model": "sim-1", **body(FREE_TEXT)}, path=path)
+    assert json.loads(simulator.requests[0][1]) == {"model": "sim-1", **body(FREE_TEXT)}
+    assert gateway.post({"model": "sim-1", **body(ESCAPED)}, path=path).status_code == 403
+
+
 def test_an_unlisted_call_ends_the_stream_before_any_of_it_is_sent(gateway, simulator, carrier):
     simulator.reply = simulator.named_events(carrier.stream_call(("wire_money",), ("{}",)))
     response = ask(gateway, {"stream": True})
