@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from gateway.decoders import Unreadable
+from gateway.egress import egress_patterns
 from gateway.engine import Engine, Hit
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.joined import Joined, apart, seams
@@ -69,7 +70,7 @@ class RuleSet:
     @staticmethod
     def build(policy: Policy, patterns: Sequence[Pattern]) -> RuleSet:
         """The built-in `patterns` and the policy's own; those that it allows in a scope are not looked for there."""
-        patterns = (*patterns, *policy.custom_patterns)
+        patterns = (*patterns, *policy.custom_patterns, *egress_patterns(policy.egress))
         spoken = load_patterns(INSTRUCTIONS)
         instructions = {(p.id, kind): replace(p, reason=reason) for p in spoken for kind, reason in KINDS.items()}
         actions = {p.id: policy.actions(p.id, p.category, p.action) for p in patterns}

@@ -21,7 +21,7 @@ PATTERNS = Path(__file__).with_name("patterns")
 INSTRUCTIONS = Path(__file__).with_name("injection")
 """Phrases by which a text tells the model what to do; not counted among the patterns for data."""
 SEVERITIES = ("critical", "high", "medium", "low", "info")
-HOLDS = ("token", "digits", "upper", "line", "block", "words", "any", "none")
+HOLDS = ("token", "digits", "upper", "line", "block", "words", "link", "any", "none")
 """How a hit that is still incomplete can be told at the end of a stream so far, see `gateway.stream`; none = is not."""
 
 _FIELDS = {"id", "title", "category", "severity", "reason", "action", "anchor", "verify", "hold", "match", "no_match"}

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from gateway.decoders import Unreadable
+from gateway.egress import URL_LENGTH
 from gateway.engine import Engine
 from gateway.fields import RESPONSE
 from gateway.filter import Inspection
@@ -30,6 +31,14 @@ MAX_HELD = 16 << 10
 _CONTEXT = 160
 """Released characters kept: look-behinds need two, a keyword that shows only when it is decoded some more."""
 _LOOK_AHEAD = 2
+_OPEN_LINK = re.compile(
+    r"(?:!|!?\[[^\[\]]{0,300}(?:\](?:[(:]\s{0,3}\S{0,2000})?)?|<(?:/?[a-z]{0,8}|[a-z]{2,8}\b[^<>]{0,2600})"
+    r"|(?:url\(|@import)[ \t]{0,3}\S{0,2000})\Z",
+    re.ASCII | re.IGNORECASE,
+)
+"""What may go on as an image, link or tag with an address in it."""
+_LINK_LENGTH = 2_700
+"""Characters of the longest of them."""
 _ASCII_LOWER = {c: c + 32 for c in range(ord("A"), ord("Z") + 1)}
 _CLASSES = {
     # hold class -> (characters a match is made of, characters it cannot begin with)
@@ -104,13 +113,16 @@ class HoldBack:
     def __init__(self, patterns: Iterable[Pattern]) -> None:
         self._reach: dict[str, int] = {}
         self._literals: dict[str, list[tuple[str, int]]] = {"line": [], "block": []}
-        self._words = False
+        self._words = self._links = False
         for pattern in patterns:
             reach = pattern.width + _LOOK_AHEAD
             if pattern.hold in self._literals:
                 self._literals[pattern.hold] += [(literal, reach) for literal in pattern.anchor]
             elif pattern.hold == "words":
                 self._words = True
+            elif pattern.hold == "link":
+                self._links = True
+                self._reach["token"] = max(self._reach.get("token", 0), URL_LENGTH)
             elif pattern.hold != "none":
                 self._reach[pattern.hold] = max(self._reach.get(pattern.hold, 0), reach)
         self._beginnings = {hold: _beginnings(literals) for hold, literals in self._literals.items()}
@@ -142,6 +154,8 @@ class HoldBack:
             live = min(live, max(start, end - trailing_words(text)))
         if (pieces := _PIECEWISE.match(text[: -_TAIL - 1 : -1])) is not None:
             live = min(live, max(start, end - pieces.end()))
+        if self._links and (found := _OPEN_LINK.search(text, max(start, end - _LINK_LENGTH))):
+            live = min(live, found.start())
         for hold, literals in self._literals.items():
             # A keyword and its value share a line; a block goes on over lines.
             line = max(start, text.rfind("\n", start) + 1) if hold == "line" else start

@@ -15,6 +15,7 @@ from gateway.pattern_files import Pattern
 from gateway.policy.actions import ACTIONS, CATEGORIES, Actions
 from gateway.policy.budgets import Budget, Prices, check_sections, read_budgets, read_prices, read_rates
 from gateway.policy.custom_patterns import read_custom_patterns
+from gateway.policy.egress import Egress, read_egress
 from gateway.policy.injection import DEFAULT as INJECTION_DEFAULT
 from gateway.policy.injection import read_injection
 from gateway.policy.reading import (
@@ -84,6 +85,7 @@ _REQUIRED = {
 }
 SECTIONS: dict[str, Callable[[Any, frozenset[str]], Any]] = {
     "custom_patterns": read_custom_patterns,
+    "egress": read_egress,
     "injection": read_injection,
     "tool_chains": read_tool_chains,
     "tool_loops": read_tool_loops,
@@ -132,6 +134,8 @@ class Policy:
     """Of the raw bundle."""
     key_id: str
     custom_patterns: tuple[Pattern, ...] = ()
+    egress: Egress | None = None
+    """None = addresses may lead anywhere."""
     injection: Mapping[str, str] = field(default_factory=lambda: INJECTION_DEFAULT)
     """kind of `gateway.policy.injection.KINDS` -> action."""
     tool_chains: tuple[ToolChain, ...] = ()

@@ -1,0 +1,127 @@
+"""Addresses in a text that lead where the policy does not let them: each rule of it as a pattern. No I/O.
+
+What is shown to somebody may fetch an address at once (an image in Markdown, EchoLeak, CVE-2025-32711) or be followed
+later; either carries away whatever the model was talked into writing into it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import unquote
+
+from gateway.linear import check_linear
+from gateway.pattern_files import Pattern
+from gateway.policy.actions import Actions
+from gateway.policy.egress import Egress
+from gateway.validators.tokens import mixed_token, random_token
+
+CATEGORY = "egress"
+URL_LENGTH = 2_000
+"""Characters of an address that are looked at; browsers and servers take few longer ones."""
+_REST = rf"[^\s\x00-\x1f<>\"'()\[\]{{}}|^`]{{1,{URL_LENGTH}}}"
+_URL = rf"(?:(?:https?|ftp|wss?):)?[/\\]{{2}}{_REST}"
+_TAGS = "img|image|iframe|frame|script|link|video|audio|source|embed|object|svg|use|input|body|table|td|base|form|meta"
+_TRIGGER_URL = r"(?:[a-z]{2,5}:)?[/\\]{2}"
+_FETCHED = {
+    "egress_image": (r"!\[[^\]\x00]{0,300}\]\([ \t\r\n]{0,3}<?", r"\]\([ \t\r\n]{0,3}<?" + _TRIGGER_URL),
+    "egress_reference": (r"\[[^\]\r\n\x00]{1,200}\]:[ \t]{0,3}<?", r"\]:[ \t]{0,3}<?" + _TRIGGER_URL),
+    "egress_html": (rf"<(?:{_TAGS})\b[^<>\x00]{{0,600}}?", rf"<(?:{_TAGS})"),
+    "egress_style": (r"(?:url\(|@import)[ \t]{0,3}[\"']?", r"(?:url\(|@import)"),
+}
+"""pattern -> (what stands before an address that is fetched without anybody's doing, trigger)."""
+_FOLLOWED = rf"(?:(?:https?|ftp|wss?):|(?<=[(<\"'=]))[/\\]{{2}}{_REST}"
+_SCHEME = re.compile(r"^(?:[a-z]+:)?[/\\]*", re.IGNORECASE)
+_NESTED = re.compile(r"(?:https?:)?[/\\]{2}[a-z0-9@.:%-]+", re.IGNORECASE)
+_DOTS = re.compile("[\u3002\uff0e\uff61]")
+"""What browsers read as a dot in a host (UTS 46)."""
+_ENCODED_END = re.compile("(?:%(?:2f|3f|23|26|5c))+$")
+"""What ends a host in an address that stands, encoded, in another one."""
+_DRAWN, _LONG = 16, 40
+"""Characters from which on a random looking part, or any value, counts as data."""
+
+
+def egress_patterns(egress: Egress | None) -> tuple[Pattern, ...]:
+    """One pattern for each kind of address and rule; none without a policy on it."""
+    if egress is None:
+        return ()
+    elsewhere, carries = partial(leads_elsewhere, egress), partial(carries_data, egress)
+    fetched = [
+        _pattern(name, f"{before}(?P<secret>{_URL})", trigger, "EGRESS.MARKDOWN_IMAGE", egress.images, elsewhere)
+        for name, (before, trigger) in _FETCHED.items()
+    ]
+    return (
+        *fetched,
+        _pattern("egress_data", _FOLLOWED, None, "EGRESS.URL_PARAM", egress.data, carries),
+        _pattern("egress_link", _FOLLOWED, None, "EGRESS.DOMAIN", egress.links, elsewhere),
+    )
+
+
+def _pattern(
+    name: str, expression: str, trigger: str | None, reason: str, action: Actions, validate: Callable[[str], int]
+) -> Pattern:
+    return Pattern(
+        id=name,
+        title=name.replace("_", " "),
+        category=CATEGORY,
+        severity="high" if reason != "EGRESS.DOMAIN" else "low",
+        reason=reason,
+        action=action,
+        anchor=(),
+        trigger=None if trigger is None else re.compile(trigger, re.ASCII | re.IGNORECASE),
+        verify=re.compile(expression, re.ASCII | re.IGNORECASE),
+        validate=validate,
+        hold="link",
+        width=check_linear(expression),
+        redactable=True,
+        match=(),
+        no_match=(),
+    )
+
+
+def leads_elsewhere(egress: Egress, url: str) -> int:
+    """Its length if the host is not listed. What a browser would read as another host than it looks is none."""
+    host = _host(url)
+    comment = "." not in host and url[0] in "/\\"  # `//` without a scheme before and a domain behind it
+    return 0 if comment or _listed(egress, host) else len(url)
+
+
+def carries_data(egress: Egress, url: str) -> int:
+    """Its length if it leads elsewhere with something in it, or to a listed host and from there on elsewhere."""
+    rest = _SCHEME.sub("", url)
+    parts = re.split(r"[/\\?&=#;,]", rest)
+    plain = [unquote(unquote(part)) for part in parts]
+    behind = unquote(unquote(rest[len(parts[0]) :]))
+    if any(not _listed(egress, _host(nested)) for nested in _NESTED.findall(behind)):
+        return len(url)
+    if _listed(egress, _host(url)):
+        return 0
+    labels = plain[0].split(".")
+    carried = any(_drawn(part) or len(part) >= _LONG for part in plain[1:]) or any(_drawn(label) for label in labels)
+    return len(url) if carried else 0
+
+
+def _drawn(part: str) -> bool:
+    digits = any(c.isdigit() for c in part) and any(c.isalpha() for c in part)
+    return len(part) >= _DRAWN and bool(random_token(part) if digits else mixed_token(part))
+
+
+def _host(url: str) -> str:
+    """The host as browsers find it (WHATWG URL): behind user and password, before a port, backslashes like slashes."""
+    authority = re.split(r"[/\\?#]", _SCHEME.sub("", url.lower()), maxsplit=1)[0]
+    host = _ENCODED_END.sub("", authority.rpartition("@")[2])
+    return _DOTS.sub(".", host).rstrip(".,;:!")
+
+
+def _listed(egress: Egress, host: str) -> bool:
+    plain = re.match(r"[a-z0-9.:-]*", host)
+    name = plain[0].rstrip(".") if plain else ""
+    # What follows a host without a space, in scripts that use none, is no part of it unless it goes on to another.
+    if re.search("[a-z0-9%@_]", host[len(name) :]):
+        return False
+    for known in egress.hosts:
+        for form in {name, name.rpartition(":")[0] if ":" in name else name}:
+            if form == known or (known.startswith("*.") and form.endswith(known[1:]) and form != known[2:]):
+                return True
+    return False
