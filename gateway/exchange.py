@@ -71,6 +71,7 @@ class ExchangeHandler(ABC):
             request_id=os.urandom(16).hex(),
             request_method=request.method if request.method in METHODS else "*",
             path_hash=policy.keyed_hash("path", request.raw_path),
+            tenant_id=policy.tenant,
             policy_version=policy.version,
             policy_epoch=policy.epoch,
             policy_hash=policy.sha256,

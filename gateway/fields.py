@@ -40,7 +40,7 @@ _LABELS = frozenset({
 class Fields:
     """What was collected from one body. `scope` is `REQUEST` or `RESPONSE`.
 
-    Every text has an index. Locations are `system user assistant tool_def tool_args tool_result metadata`.
+    Every text has an index. Locations are `system user assistant tool_def tool_args tool_result metadata header path`.
     """
 
     __slots__ = ("_embedded", "_holders", "_keys", "locations", "scope", "texts")

@@ -28,6 +28,11 @@ BETWEEN = ("", " ")
 ALONE = ("pii",)
 """Categories too common to be looked for over seams: any two numbers may make a telephone number."""
 _POISON_ACTIONS = Actions("block", "redact")
+_DRAWN = ("credentials", "api_keys", "secrets", "seed_phrases")
+"""Categories of values drawn from so many that their keyed hash gives nothing away, even to who has the key."""
+_THOUGHT_UP = "DLP.SECRET.GENERIC"
+"""Reason of those among them that people think up, such as passwords."""
+_TOOL_LOCATIONS = ("tool_def", "tool_args", "tool_result")
 
 
 class Match(NamedTuple):
@@ -39,6 +44,16 @@ class Match(NamedTuple):
     location: str
     view: str = "raw"
     """How the text had to be read; see `gateway.engine.Hit`."""
+
+
+class Seen(NamedTuple):
+    """The first hit of a rule in one place: where, how long, and what tells whether it is the same value elsewhere."""
+
+    offset: int | None
+    """Characters before it in its text."""
+    length: int
+    hmac: str | None
+    """None for values that can be guessed, and where not the value but its encoding stands in the text."""
 
 
 class ToolUse(NamedTuple):
@@ -104,6 +119,7 @@ class Inspection:
         self.rules = rules
         self.tools = ToolRules(rules.policy, agent_id, asset_id)
         self.matches: dict[Match, int] = {}
+        self._first: dict[Match, Seen] = {}
         self.tool_uses: dict[ToolUse, int] = {}
         self.streamed_bytes = 0
         """Of output that came in a stream, in UTF-8: no fewer than its tokens. For streams that end uncounted."""
@@ -132,7 +148,7 @@ class Inspection:
             raise Refusal("WIRE.UNSCANNABLE", "limit", scope) from None
         for index, hits in found.items():
             rewritable = fields.rewritable(index)
-            clean = self.apply(fields.texts[index], hits, scope, fields.locations[index], fixed=not rewritable)
+            clean = self.apply(fields.texts[index], hits, scope, fields.locations[index], 0, fixed=not rewritable)
             if rewritable and clean is not fields.texts[index]:
                 fields.rewrite(index, clean)
 
@@ -144,7 +160,8 @@ class Inspection:
             local = replace(hit, match_start=hit.match_start + shift, start=parts[0].start, end=parts[0].end)
             found.setdefault(parts[0].text, []).append(local)
         else:
-            self._note(hit, fields.scope, fields.locations[parts[0].text], fixed=True)
+            place = fields.scope, fields.locations[parts[0].text]
+            self._note(hit, joined.text, *place, parts[0].start - hit.start, fixed=True)
 
     def scan_apart(self, fields: Fields, blocked: str = "block") -> Refusal | None:
         """`scan` of one message among several: the refusal of this one, which says nothing of the others.
@@ -162,6 +179,7 @@ class Inspection:
             if match.action == "block":
                 refusal = refusal or Refusal(match.pattern.reason, scope=match.scope)
                 noted = match._replace(action=blocked)
+                self._first.setdefault(noted, self._first[match])
             self.matches[noted] = self.matches.get(noted, 0) + count
         return refusal
 
@@ -172,22 +190,25 @@ class Inspection:
         self.scan(fields)
         return box[0]
 
-    def apply(self, text: str, hits: Sequence[Hit], scope: str, location: str, *, fixed: bool = False) -> str:
+    def apply(
+        self, text: str, hits: Sequence[Hit], scope: str, location: str, at: int | None = None, *, fixed: bool = False
+    ) -> str:
         """Note `hits` and cut out those to be redacted; overlapping ones become one gap, named after the first.
 
-        `fixed`: the text cannot be rewritten, so what would be redacted is blocked.
+        `at`: where `text` begins in what it is a piece of, None if that is not known. `fixed`: the text cannot be
+        rewritten, so what would be redacted is blocked.
         """
         pieces, done = [], 0
         for hit in hits:
-            if self._note(hit, scope, location, fixed) != "redact":
+            if self._note(hit, text, scope, location, at, fixed) != "redact":
                 continue
             if hit.start >= done:
                 pieces += [text[done : hit.start], f"[REDACTED:{hit.pattern.id}]"]
             done = max(done, hit.end)
         return "".join(pieces) + text[done:] if done else text
 
-    def _note(self, hit: Hit, scope: str, location: str, fixed: bool) -> str:
-        """Count one hit; returns what becomes of it."""
+    def _note(self, hit: Hit, text: str, scope: str, location: str, at: int | None, fixed: bool) -> str:
+        """Count one hit in `text`; returns what becomes of it."""
         pattern, action = self.rules.judge(hit, scope, location)
         if action == "allow":
             return action
@@ -195,7 +216,16 @@ class Inspection:
             action = "block"
         key = Match(pattern, action, scope, location, hit.view)
         self.matches[key] = self.matches.get(key, 0) + 1
+        if key not in self._first:
+            offset = None if at is None else at + hit.start
+            self._first[key] = Seen(offset, hit.end - hit.start, self._value_hash(hit, text))
         return action
+
+    def _value_hash(self, hit: Hit, text: str) -> str | None:
+        pattern = hit.pattern
+        if hit.view != "raw" or pattern.category not in _DRAWN or pattern.reason == _THOUGHT_UP:
+            return None
+        return self.rules.policy.keyed_hash("match", text[hit.start : hit.end])
 
     def tool(self, name: str, scope: str, location: str) -> None:
         """Hold the name of a tool that is forced, or whose result is shown, against the agent's allowlist."""
@@ -296,10 +326,14 @@ class Inspection:
                 decision=m.action,
                 reason_code=m.pattern.reason,
                 rule_id=m.pattern.id,
+                rule_version=m.pattern.version,
                 severity=m.pattern.severity,
                 scope=m.scope,
-                location=m.location,
+                **_place(m.scope, m.location),
                 view=m.view,
+                match_offset=self._first[m].offset,
+                match_length=self._first[m].length,
+                match_hmac=self._first[m].hmac,
                 match_count=count,
             )
             for m, count in self.matches.items()
@@ -313,6 +347,8 @@ class Inspection:
                 rule_id=t.decision.rule_id,
                 severity=None if t.action == "allow" else "high",
                 scope=t.scope,
+                matched_in="tools",
+                layer="tool-call",
                 location=t.location,
                 tool_id=t.tool_id,
                 tool_def_hash=t.def_hash,
@@ -322,3 +358,11 @@ class Inspection:
             for t, count in self.tool_uses.items()
         ]
         return matches + tools
+
+
+def _place(scope: str, location: str) -> dict[str, str | None]:
+    """Columns that say where a text stood. A prompt comes here as the application's template has made it."""
+    if location in _TOOL_LOCATIONS:
+        return {"matched_in": "tools", "layer": "tool-call", "location": location}
+    matched_in = {"header": "headers", "path": "url"}.get(location, "body")
+    return {"matched_in": matched_in, "layer": "post-template" if scope == REQUEST else None, "location": location}

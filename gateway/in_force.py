@@ -89,6 +89,7 @@ class PolicyInForce:
             "event_kind": "policy",
             "decision": decision,
             "policy_version": policy.version,
+            "tenant_id": policy.tenant,
             "policy_epoch": policy.epoch,
             "policy_hash": policy.sha256,
         }

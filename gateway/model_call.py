@@ -18,6 +18,8 @@ from gateway.strict_json import parse
 from gateway.upstream import check_status
 from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage, malformed
 
+SESSION_HEADER = "X-Session-Id"
+"""Where an agent may say which conversation a request belongs to. Only a keyed hash of it is kept."""
 MAX_HEADER = 512
 """Characters of a header that is passed on; the longest real one lists beta features."""
 
@@ -55,8 +57,9 @@ class ModelCall(ExchangeHandler):
         headers["Accept"] = reader.stream_type if reader is not None and streamed else JSON_TYPE
         await self.record_open()
         self._sent, self._worked = time.perf_counter(), True
-        async with upstream.request(endpoint.method, self.place.upstream_path, raw, headers) as reply:
-            self.exchange.upstream_status = reply.status
+        sending = upstream.request(endpoint.method, self.place.upstream_path, raw, headers)
+        async with sending as reply:
+            self.exchange.upstream_status, self.exchange.retry = reply.status, sending.retries
             if reader is not None and streamed and reply.status == 200:
                 kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
                 if kind == reader.stream_type:
@@ -65,6 +68,8 @@ class ModelCall(ExchangeHandler):
 
     def _client_headers(self) -> dict[str, str]:
         """The client's headers that may pass, scanned. Raises Refusal."""
+        if shown := self.request.headers.get(SESSION_HEADER):
+            self.exchange.session_id = self.rules.policy.keyed_hash("session", shown)
         passed: dict[str, str] = {}
         fields = Fields(REQUEST)
         for name in self.place.api.client_headers:
@@ -72,7 +77,7 @@ class ModelCall(ExchangeHandler):
             if not values:
                 continue
             value = _plain(values, REQUEST)
-            fields.fixed(value, "metadata")
+            fields.fixed(value, "header")
             passed[name] = value
         if passed:
             self.inspection.scan(fields)
@@ -93,7 +98,7 @@ class ModelCall(ExchangeHandler):
                 exchange.stream = reader.streamed(body) if said is None else said
             fields = Fields(REQUEST)
             if self.place.model is not None:
-                fields.fixed(self.place.model, "metadata")
+                fields.fixed(self.place.model, "path")
             reader.read_request(body, fields, inspection)
             inspection.scan(fields)
             return body
@@ -166,7 +171,7 @@ class ModelCall(ExchangeHandler):
             else:
                 raise Refusal("WIRE.MALFORMED", "upstream", RESPONSE)
             for value in passed.values():
-                fields.fixed(value, "metadata")
+                fields.fixed(value, "header")
             inspection.scan(fields)
             return body
 

@@ -199,6 +199,8 @@ class Channel:
         """`sealed`: the text is signed, so that it passes whole or not at all."""
         self._engine, self._hold, self._inspection, self._location = engine, hold, inspection, location
         self._sealed = sealed
+        self._begin = 0
+        """Where the context begins in the whole text."""
         self._context = ""
         self._held = ""
 
@@ -226,7 +228,7 @@ class Channel:
         late = [h for h in hits if h.start < start]
         if late:
             # Part of it is out, so it cannot be cut out any more.
-            self._inspection.apply(full, late, RESPONSE, self._location, fixed=True)
+            self._inspection.apply(full, late, RESPONSE, self._location, self._begin, fixed=True)
             hits = [h for h in hits if h.start >= start]
             if self._inspection.decision == "block":
                 return ""
@@ -237,6 +239,7 @@ class Channel:
                 if max(start, hit.match_start) < cut < hit.end:
                     cut, moved = max(start, hit.match_start), True
         done = [h for h in hits if h.end <= cut]
-        clean = self._inspection.apply(full[:cut], done, RESPONSE, self._location, fixed=self._sealed)
+        clean = self._inspection.apply(full[:cut], done, RESPONSE, self._location, self._begin, fixed=self._sealed)
+        self._begin += max(0, cut - _CONTEXT)
         self._context, self._held = full[max(0, cut - _CONTEXT) : cut], full[cut:]
         return clean[start:]

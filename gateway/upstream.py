@@ -86,7 +86,7 @@ class Sending:
     the request is not `repeatable`: it may have been acted on all the same.
     """
 
-    __slots__ = ("_options", "_repeatable", "_response", "_session", "_what")
+    __slots__ = ("_options", "_repeatable", "_response", "_session", "_what", "retries")
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Sending:
         self._session, self._what = session, (method, url)
         self._options: dict[str, Any] = {"data": body, "headers": headers, "allow_redirects": False}
         self._response: aiohttp.ClientResponse | None = None
+        self.retries = 0
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         try:
@@ -109,6 +110,7 @@ class Sending:
             except aiohttp.ServerDisconnectedError:
                 if not self._repeatable:
                     raise
+                self.retries = 1
                 response = await self._session.request(*self._what, **self._options)
         except (TimeoutError, aiohttp.ClientError) as e:
             raise _translated(e) from None

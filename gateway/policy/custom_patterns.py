@@ -11,8 +11,10 @@ import time
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from gateway.linear import check_linear, count_ways, longest_match, parse_expression, required_literals
-from gateway.pattern_files import SEVERITIES, Pattern, load_patterns
+from gateway.pattern_files import SEVERITIES, Pattern, digest, load_patterns
 from gateway.policy.actions import ACTIONS, Actions
 from gateway.policy.reading import check_keys, read_bool, read_choice, read_list, read_object, read_text, refuse
 from gateway.reasons import reasons
@@ -100,6 +102,7 @@ def _pattern(value: Any) -> Pattern:
         redactable=True,
         match=match,
         no_match=no_match,
+        version=digest(orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)),
     )
 
 
