@@ -107,9 +107,12 @@ def bill(gateway):
     return settled, broken, workers
 
 
-@pytest.fixture
-def redis_ledger():
-    """A server that speaks Redis' protocol on a socket."""
+@pytest.fixture(params=["fakeredis", "redis"])
+def redis_ledger(request):
+    """A server that speaks Redis' protocol on a socket, and Redis itself where it is installed."""
+    if request.param == "redis":
+        yield f'kind = "redis"\nurl = "{request.getfixturevalue("redis_url")}"'
+        return
     server = fakeredis.TcpFakeServer(("127.0.0.1", 0))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -119,18 +122,18 @@ def redis_ledger():
     thread.join(10)
 
 
-def check_thousand(gateway_factory, simulator, policy, cost, ledger="", count=1000, connections=1000):
+def check_thousand(gateway_factory, simulator, policy, cost, ledger="", count=1000, connections=1000, workers=4):
     limit = 137 * BOUND if cost is None else 137 * cost + BOUND - 1
-    gateway = start(gateway_factory, policy, 4, ledger, budgets=budgets(limit))
+    gateway = start(gateway_factory, policy, workers, ledger, budgets=budgets(limit))
     simulator.reply = costing(cost)
     statuses, _ = asyncio.run(send(gateway, count, connections))
-    settled, broken, workers = bill(gateway)
+    settled, broken, served = bill(gateway)
     assert statuses == {200: 137, 402: count - 137}
     assert broken == []
     assert settled <= limit
     assert limit - settled < BOUND  # not enough for one more
     assert len(simulator.requests) == 137
-    assert len(workers) > 1
+    assert len(served) > 1
 
 
 def test_a_thousand_requests_over_four_processes_spend_the_limit_and_no_more(gateway_factory, simulator, policy):
@@ -190,6 +193,11 @@ def test_a_worker_that_is_killed_spends_nothing_twice(gateway_factory, simulator
 @pytest.mark.full
 def test_many_kills_spend_nothing_twice(gateway_factory, simulator, policy):
     check_kill(gateway_factory, simulator, policy, kills=6, count=2000, connections=200)
+
+
+@pytest.mark.full
+def test_eight_processes_are_as_exact(gateway_factory, simulator, policy):
+    check_thousand(gateway_factory, simulator, policy, cost=None, workers=8)
 
 
 @pytest.mark.full

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -18,7 +16,6 @@ import fakeredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis.exceptions import RedisError
 
 from gateway.errors import ConfigError
 from gateway.ledger.leases import Charge, ExhaustedError, Ledger
@@ -30,37 +27,6 @@ from gateway.ledger.sqlite import SqliteStore
 NOW = time.time()  # Redis forgets by its own clock, so tests must not live in the past
 LATER = int(NOW) + 10**6
 LEASE = 6.0
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory):
-    """A real server, where one is installed."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("no redis-server is installed")
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"redis://127.0.0.1:{port}/0"
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            connect(url).ping()
-            break
-        except RedisError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    yield url
-    server.terminate()
-    server.wait(20)
 
 
 @pytest.fixture(params=["memory", "sqlite", "fakeredis", "redis"])
@@ -514,7 +480,7 @@ def test_a_redis_ledger_that_is_away_is_an_error():
     with pytest.raises(LedgerError, match="does not answer"):
         store.update("w", [share(lease=1, need=1)], NOW, NOW)
     with pytest.raises(LedgerError, match="cannot be reached"):
-        RedisStore(connect(f"redis://127.0.0.1:{free_port()}/0"))
+        RedisStore(connect("redis://127.0.0.1:1/0"))
     with pytest.raises(ConfigError, match="redis://"):
         connect("http://user:secret@127.0.0.1/")
 
