@@ -122,14 +122,18 @@ def _remembered(memory: Memory | None, state: Path) -> Document:
 
 
 def _remember(state: Path, trusted: TrustedSet, policy: Policy | None, document: Document | None) -> None:
-    """Write the memory, unless another worker of this gateway has meanwhile seen something newer."""
-    with _alone(state):
-        memory = read_memory(state)
-        if memory is not None:
-            memory.check_root(trusted.root)
-            if policy is not None:
-                memory.check_policy(policy)
-        write_memory(state, remember(memory, trusted, policy, document))
+    """Write the memory, unless another worker of this gateway has meanwhile seen something newer. Raises ConfigError
+    when the disk refuses: a policy that cannot be remembered could be rolled back after a restart."""
+    try:
+        with _alone(state):
+            memory = read_memory(state)
+            if memory is not None:
+                memory.check_root(trusted.root)
+                if policy is not None:
+                    memory.check_policy(policy)
+            write_memory(state, remember(memory, trusted, policy, document))
+    except OSError as e:
+        raise ConfigError(f"cannot remember the policy: {e.strerror}", state) from None
 
 
 def parse_version(document: Document) -> int:

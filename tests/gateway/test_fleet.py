@@ -26,6 +26,7 @@ def fleet(tmp_path, request, conftest_module):
         made.stop()
 
 
+@pytest.mark.timeout(900)  # twenty starts take minutes where other tests run beside them
 @pytest.mark.parametrize("fleet", [3, pytest.param(20, marks=pytest.mark.full)], indirect=True)
 def test_revocations_of_agents_and_of_policy_keys_reach_every_gateway(fleet):
     for change in (fleet.revoke, fleet.restore, fleet.replace_policy_key):

@@ -283,6 +283,20 @@ def test_a_bad_file_leaves_the_last_good_in_force_or_nothing(gateway_factory, si
     assert ("block", 1, "signature") in policy_events(gateway)
 
 
+def test_a_policy_that_cannot_be_remembered_is_not_taken_over(gateway_factory, simulator, policy):
+    gateway = gateway_factory().start()
+    memory = gateway.spool / "gw-test.policy-memory.json.lock"
+    memory.unlink()
+    memory.mkdir()  # a disk that refuses, also for root
+    policy.publish(tools={})
+    gateway.signal(signal.SIGHUP)
+    until(lambda: "cannot remember" in (gateway.folder / "stderr.txt").read_text())
+    assert httpx.get(gateway.url + "/healthz").json() == {"status": "ok", "policy_version": 1}
+    memory.rmdir()
+    gateway.signal(signal.SIGHUP)
+    until(lambda: httpx.get(gateway.url + "/healthz").json()["policy_version"] == 2)
+
+
 def test_a_file_that_went_missing_is_named_to_the_client_where_stale_policies_are_denied(gateway_factory, simulator):
     gateway = gateway_factory()
     config = gateway.folder / "gateway.toml"
