@@ -77,7 +77,7 @@ class ExchangeHandler(ABC):
             policy_hash=policy.sha256,
             resp_bytes=0,
         )
-        self.headers = {"X-Request-Id": self.exchange.request_id}
+        self.headers = {"X-Request-Id": self.exchange.request_id, "Server": "aispm-gateway"}
         self._inspection: Inspection | None = None
         self._recorded = False
         self._agent: Agent | None = None

@@ -46,9 +46,10 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted; the gateway needs one that is not")
 
 
-def bind(host: str, port: int, *, shared: bool) -> socket.socket:
+def bind(host: str, port: int, *, shared: bool, client_read_s: float | None = None) -> socket.socket:
     """A bound socket. With `shared` other processes may bind the same port and the kernel deals out connections.
 
+    `client_read_s` closes connections whose client has not read for so many seconds (RFC 5482; 0-window probes count).
     Raises ConfigError when the address is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -57,6 +58,8 @@ def bind(host: str, port: int, *, shared: bool) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if client_read_s is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(client_read_s * 1000))
         made.bind((host, port))
     except OSError as e:
         made.close()
@@ -97,14 +100,21 @@ async def serve(
     shutdown_s: float,
     tls: ssl.SSLContext | None = None,
     unreadable: Handler | None = None,
+    idle_s: float = 75.0,
 ) -> tuple[web.ServerRunner, str]:
     """Answer on a bound socket; the runner to clean up and the base URL. Raises ConfigError.
 
-    `unreadable` answers what is no HTTP request, or one that two readers could take for different ones.
+    `unreadable` answers what is no HTTP request, or one that two readers could take for different ones. A connection
+    is closed that stays without a whole request head for `idle_s` seconds.
     """
     silent = logging.getLogger("gateway.http")
     silent.disabled = True  # its messages quote what clients sent
-    options: dict[str, Any] = {"access_log": None, "logger": silent, "auto_decompress": False}
+    options: dict[str, Any] = {
+        "access_log": None,
+        "logger": silent,
+        "auto_decompress": False,
+        "keepalive_timeout": idle_s,
+    }
     server = web.Server(handle, **options) if unreadable is None else _Server(handle, unreadable, **options)
     runner = web.ServerRunner(server, shutdown_timeout=shutdown_s, access_log=None)
     await runner.setup()

@@ -76,9 +76,10 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
         closing.push_async_callback(_cancel, leases)
         await gateway.start()
         ready: dict[str, object] = {"schema": SCHEMA, "pid": os.getpid()}
-        where = bind(settings.listen.host, port, shared=supervised)
+        limits = settings.limits
+        where = bind(settings.listen.host, port, shared=supervised, client_read_s=limits.client_read_s)
         runner, ready["url"] = await serve(
-            gateway.handle, where, settings.limits.shutdown_s, tls, gateway.handle_unreadable
+            gateway.handle, where, limits.shutdown_s, tls, gateway.handle_unreadable, limits.idle_s
         )
         closing.push_async_callback(runner.cleanup)
         if settings.metrics is not None:

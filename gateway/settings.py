@@ -96,6 +96,10 @@ class Limits:
     """Levels of JSON nesting of a request; real ones have fewer than 20, and 64 is what every walk is tested for."""
     client_body_s: float = 30.0
     """Seconds for a client to send its body; a slower one holds a connection for nothing."""
+    client_read_s: float = 60.0
+    """Seconds that a client may leave unread what was sent to it; then its connection is closed (Linux only)."""
+    idle_s: float = 75.0
+    """Seconds that a connection may stay without a whole request head; longer than what proxies keep theirs for."""
     connect_s: float = 5.0
     """Seconds to reach the upstream; longer means it is down."""
     read_s: float = 120.0

@@ -119,6 +119,34 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_recorded(gateway, sim
     assert [(r["http_status"], r["reason_detail"]) for r in rows] == [(499, "client_closed")]
 
 
+@pytest.mark.parametrize("beginning", [b"", b"POST /v1/chat/compl", POST + b"Host: x\r\n"])
+def test_a_connection_without_a_whole_request_head_is_closed(gateway_factory, beginning):
+    gateway = gateway_factory(idle_s=0.5).start()
+    assert send(gateway, beginning) == (0, b"")
+
+
+def test_a_client_that_does_not_read_is_cut_off(gateway_factory, simulator):
+    """It would hold a connection to the provider for as long as it likes."""
+    from aiohttp import web
+
+    async def reply(request, _):
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        while True:
+            await response.write(simulator.chunk({"content": "more and " * 4000}).encode())
+
+    simulator.reply = reply
+    gateway = gateway_factory(client_read_s=1).start()
+    host, port = gateway.url.removeprefix("http://").split(":")
+    body = json.dumps({**json.loads(BODY), "stream": True}).encode()
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(heads(gateway, f"Content-Length: {len(body)}\r\n".encode()) + body)
+        deadline = time.monotonic() + 60
+        while not (rows := exchanges(gateway)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    assert [(r["http_status"], r["reason_detail"]) for r in rows] == [(499, "client_closed")]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate", "br", "zstd", "identity, gzip"])
 def test_compressed_bodies_are_refused_before_anything_is_unpacked(gateway, simulator, encoding):
     """A bomb of 1:1000 costs no more than its packed size."""
