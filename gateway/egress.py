@@ -12,7 +12,7 @@ from functools import partial
 from urllib.parse import unquote
 
 from gateway.linear import check_linear
-from gateway.pattern_files import Pattern
+from gateway.pattern_files import Pattern, digest
 from gateway.policy.actions import Actions
 from gateway.policy.egress import Egress
 from gateway.validators.tokens import mixed_token, random_token
@@ -63,6 +63,7 @@ def _pattern(
 ) -> Pattern:
     return Pattern(
         id=name,
+        version=digest(expression.encode()),
         title=name.replace("_", " "),
         category=CATEGORY,
         severity="high" if reason != "EGRESS.DOMAIN" else "low",
