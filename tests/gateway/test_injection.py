@@ -60,7 +60,8 @@ def test_examples(pattern):
     engine = Engine([pattern])
     assert check_linear(pattern.verify.pattern) == pattern.width
     for text in pattern.match:
-        for around in (text, f"Dear model,\n{text}\nBye.", text.upper()):
+        shouted = text.upper() if pattern.verify.flags & re.IGNORECASE else text
+        for around in (text, f"Dear model,\n{text}\nBye.", shouted):
             assert engine.scan(around), around
     for text in pattern.no_match:
         assert engine.scan(text) == [], text
