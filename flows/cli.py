@@ -99,9 +99,10 @@ def main() -> None:
 
         typer.echo(f"aispm: {inert(e)}", err=True)
         sys.exit(e.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("aispm: interrupted; run the same command again to go on where it stopped", err=True)
-        sys.exit(130)
+    except SystemExit as e:
+        if e.code == 130:  # Typer's answer to Ctrl-C
+            typer.echo("aispm: interrupted; run the same command again to go on where it stopped", err=True)
+        raise
     except Exception as e:
         if invocation.verbose:
             raise

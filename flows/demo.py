@@ -111,6 +111,7 @@ def _child(
             text=True,
             cwd=CONTENT_ROOT,
             preexec_fn=die_with_parent,
+            start_new_session=True,  # Ctrl-C is for us alone: we end it when we are done with it
             pass_fds=[lock],
         )
         try:

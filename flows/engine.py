@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from flows.progress import Progress, Silent
 from tasks.errors import ConfigError
+from tasks.interruption import StoppedError
 
 ARTIFACT_SECONDS = 2.0
 """Between two updates of a progress artifact at least."""
@@ -146,9 +147,9 @@ def _for_show() -> Iterator[None]:
 
 
 def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """Bad input stays bad: only other failures are tried again."""
+    """Bad input stays bad, and who asked to stop wants no second try: only other failures are tried again."""
     error = state.result(raise_on_failure=False)
-    return not isinstance(error, ConfigError)
+    return not isinstance(error, ConfigError | StoppedError)
 
 
 def prefect_environment(home: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from flows.engine import PlainEngine, PrefectEngine
 from flows.orchestrator import EmbeddedServer, embedded_server
 from flows.outcome import Outcome
 from flows.progress import Progress, shown
+from tasks.interruption import STOPPING
 from tasks.quality import QualityGate
 from tasks.settings import Settings
 
@@ -36,10 +39,30 @@ def execute(flow_name: str, settings: Settings, ready: Prepared, *, progress_mod
     """Run the flow and return its outcome. Errors leave as they are raised, not wrapped by the orchestrator."""
     from flows.posture import posture
 
-    with shown(progress_mode) as progress:
+    with shown(progress_mode) as progress, _stopping_on_signals():
         if ready.engine == "plain":
             return posture(flow_name, settings, PlainEngine(progress), ready.gate)
         return _under_prefect(flow_name, settings, ready, progress)
+
+
+@contextmanager
+def _stopping_on_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a run the same way: no new attempt, those in flight are finished and kept."""
+
+    def stop(*_: object) -> None:
+        STOPPING.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        STOPPING.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _under_prefect(flow_name: str, settings: Settings, ready: Prepared, progress: Progress) -> Outcome:

@@ -101,6 +101,8 @@ def ship(
                 engine.progress.update("gateway", shipped, total, f"{events} new events")
         except Exception as e:  # noqa: BLE001 - a bad segment is reported by name; the later ones of its stream must wait
             troubles.append(f"gateway log {stream}: {e}")
+    if not troubles:
+        engine.progress.update("gateway", total, total, f"{events} new events")
     return Shipped(events, shipped, tuple(troubles))
 
 

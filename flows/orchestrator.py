@@ -48,6 +48,7 @@ class EmbeddedServer:
                 stdout=output,
                 stderr=output,
                 preexec_fn=die_with_parent,
+                start_new_session=True,  # Ctrl-C is for us alone: we end it when we are done with it
             )
 
     def wait(self) -> None:

@@ -4,7 +4,8 @@ AispmError
 ├── ConfigError
 ├── IncompleteError
 ├── VerificationError
-└── LakeError           exit 1   the lake refused a write or holds what it should not
+├── LakeError           exit 1   the lake refused a write or holds what it should not
+└── StoppedError        exit 130 asked to stop (`tasks/interruption.py`)
 """
 
 from __future__ import annotations

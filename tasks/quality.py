@@ -47,6 +47,7 @@ class QualityGate:
             text=True,
             env=env,
             cwd=CONTENT_ROOT,
+            start_new_session=True,  # Ctrl-C is for us alone: we end it when we are done with it
         )
 
     def __enter__(self) -> Self:

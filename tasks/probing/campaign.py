@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import ConfigError
+from tasks.interruption import STOPPING, StoppedError
 from tasks.probing.catalog import Family
 from tasks.probing.detectors import Context, Finding, canonical_json_or_text, evaluate
 from tasks.probing.expand import Rendered, Template, canary_values, render, templates
@@ -292,7 +293,8 @@ def run_batch(
 
     Faults of the target end as rows with verdict `error`. The caller removes the file after the commit, and must name
     the same file when it resumes; the key of the canaries lies beside it.
-    Raises ConfigError when the asset is no usable target, such as an unreadable credential.
+    Raises ConfigError when the asset is no usable target, such as an unreadable credential, and StoppedError when the
+    run is asked to stop: attempts in flight are finished first, and what is answered stays in the file.
     """
     secrets_known = secrets_of(asset)
     store = Spool(spool)
@@ -343,6 +345,8 @@ class _Runner:
             target = self._target(gate, pace)
             try:
                 for attempt in queue:
+                    if STOPPING.is_set():
+                        return
                     row = await self._one(attempt, target, gate, alone)
                     self._store.add(row)
                     self._done += 1
@@ -355,6 +359,8 @@ class _Runner:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._settings.concurrency, len(todo))):
                     group.create_task(work())
+        if self._done < len(self._batch.attempts):
+            raise StoppedError(f"stopped after {self._done} of {len(self._batch.attempts)} attempts")
 
     def _target(self, gate: Gate, pace: Pace | None) -> Target:
         urls = [url_of(self._asset)]

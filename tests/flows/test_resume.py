@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
-from flow_homes import Home, asset_yaml
+import pytest
+from flow_homes import Home, asset_yaml, child_environment
 from small_target import SmallTarget
 
 HomeMaker = Callable[..., Home]
@@ -74,3 +77,41 @@ def test_what_the_first_try_missed_is_reported_not_forgotten_or_slipped_in(
         "select count(*) as n from lake.probe_attempts where attempt_id not in (select attempt_id from lake.verdicts)"
     )
     assert unjudged == [{"n": 0}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_what_was_answered_and_goes_on_with_the_same_command(
+    number: signal.Signals, home: HomeMaker, target: TargetMaker
+) -> None:
+    """Ctrl-C while an attempt is in flight: exit 130 and what to do, then the rest, nothing twice."""
+    service = target(one="refusing")
+    here = home(
+        [asset_yaml("one", service.url("one"))], families=FEW, templates_per_family=6, concurrency=1, batch_size=50
+    )
+    command = [sys.executable, "-m", "flows", "--config", str(here.config), "run", "nightly", "--progress", "none"]
+    first = subprocess.Popen(
+        command, cwd=here.folder, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    count = service._count
+
+    def interrupting(path: str, raw: bytes) -> None:
+        count(path, raw)
+        if sum(service.probes.values()) == 3:
+            first.send_signal(number)
+
+    service._count = interrupting  # type: ignore[method-assign]
+    _, said = first.communicate(timeout=240)
+    assert (first.returncode, said.strip()) == (
+        130,
+        "aispm: interrupted; run the same command again to go on where it stopped",
+    )
+    answered = sum(service.probes.values())
+    assert 3 <= answered < 10
+
+    done = subprocess.run(
+        command, cwd=here.folder, env=child_environment(), capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["n"] for row in here.rows("select count(distinct run_id) as n from lake.runs")] == [1]
+    tries = here.rows("select sum(tries)::int as n from lake.probe_attempts")
+    assert tries == [{"n": sum(service.probes.values())}], "an answered attempt was sent again"

@@ -17,6 +17,7 @@ import duckdb
 import pytest
 
 from tasks.errors import ConfigError
+from tasks.interruption import STOPPING, StoppedError
 from tasks.probing.campaign import RequestBudget, campaign_key, case_for, load_plan, plan, run_batch
 from tasks.probing.catalog import load_families
 from tasks.probing.redaction import MAX_EXCERPT, excerpt_of
@@ -288,3 +289,27 @@ def test_after_sigkill_only_unfinished_attempts_are_sent_again(
     unkilled = run_batch(resumed.batches[0], target, FAMILIES, settings, spool.parent / "fresh.jsonl", pace=FAST)
     same = ("attempt_id", "verdict", "transforms", "request_sha256", "response_sha256", "excerpt")
     assert [[r[c] for c in same] for r in rows] == [[r[c] for c in same] for r in unkilled]
+
+
+def test_asked_to_stop_it_finishes_what_is_in_flight_and_sends_no_more(
+    serve: Any, asset: Any, chat: Any, tmp_path: Path
+) -> None:
+    """What was answered is kept, and the next call sends only the rest."""
+
+    def manners(path: str, body: dict[str, Any], n: int) -> Any:
+        if n == 3:
+            STOPPING.set()
+        return chat("I can't help with that.")
+
+    server = serve(manners)
+    target, spool = asset(server.url), tmp_path / "spool" / "s.jsonl"
+    try:
+        with pytest.raises(StoppedError, match="of 6 attempts"):
+            one_batch(target, SETTINGS, spool)
+    finally:
+        STOPPING.clear()
+    kept = {json.loads(line)["attempt_id"]: json.loads(line)["tries"] for line in spool.read_text().splitlines()}
+    assert 0 < len(kept) < 6
+    assert len(server.requests) == sum(kept.values()), "an attempt in flight was dropped"
+    rows = one_batch(target, SETTINGS, spool)
+    assert len(server.requests) == sum(row["tries"] for row in rows)
