@@ -78,6 +78,7 @@ def _pattern(
         redactable=True,
         match=(),
         no_match=(),
+        version=digest(expression.encode()),
     )
 
 
