@@ -182,7 +182,7 @@ def _hex(text: str, ends: Sequence[int]) -> Iterator[Piece]:
 
 
 def _hex_spaced(text: str, ends: Sequence[int]) -> Iterator[Piece]:
-    yield from _listed(text, ends, 23, _HEX_SPACED)
+    yield from _listed(text, ends, 35, _HEX_SPACED)
 
 
 def _hex_listed(text: str, ends: Sequence[int]) -> Iterator[Piece]:
@@ -207,7 +207,7 @@ def _codes(text: str, ends: Sequence[int]) -> Iterator[Piece]:
     for end in ends:
         if end <= done:
             continue
-        found = _CODES.search(text, max(done, end - 48))
+        found = _CODES.search(text, max(done, end - 72))
         if found is None or found.start() > end:
             continue
         done = found.end()
@@ -242,15 +242,15 @@ _UNESCAPE = (
         ),
     ),
     ("entity", "&", re.compile(f"&{_ENTITY}(?:&{_ENTITY})*")),
-    ("escape", "\\", re.compile(rf"\\\\*{_ESCAPED}(?:\\+{_ANY_ESCAPED})*")),
+    ("escape", "\\", re.compile(rf"\\\\{{0,7}}{_ESCAPED}(?:\\{{1,8}}{_ANY_ESCAPED})*")),
 )
 _CUT = re.compile(r"[ \n]|%[2-7]|&|(?<!\\)\\")
 """Where a block may end without cutting an escape, or one character of several, in two."""
 _PERCENT_U = re.compile(f"%u([{_HEX}]{{4}})")
 _NUMBERED = re.compile("&#([0-9]{1,6});?")
 _NAMED = re.compile(f"&{_ENTITY}")
-_BACKSLASHES = re.compile(r"\\{2,}(?=[uUx/0-3nrt])")
-_ESCAPE = re.compile(rf"\\+({_ANY_ESCAPED})")
+_BACKSLASHES = re.compile(r"\\{2,8}(?=[uUx/0-3nrt])")
+_ESCAPE = re.compile(rf"\\{{1,8}}({_ANY_ESCAPED})")
 
 
 def unescape(text: str) -> list[Piece]:
@@ -351,11 +351,13 @@ def _utf7(text: str, ends: Sequence[int]) -> Iterator[Piece]:
 
 
 def _ascii85(text: str, ends: Sequence[int]) -> Iterator[Piece]:
-    done = 0
+    done, last = 0, text.rfind("~>")
     for end in ends:
-        stop = text.find("~>", end)
-        if end - 6 < done or stop < 0:
+        if end - 6 < done:
             continue
+        if end > last:
+            break
+        stop = text.find("~>", end)
         try:
             raw = base64.a85decode(text[end - 4 : stop], ignorechars=b" \t\n\r\v")
         except ValueError:
@@ -439,7 +441,8 @@ def hidden(text: str) -> list[Piece]:
 
 
 _B64_SET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-")
-_CODE = "(?:[3-9][0-9]|1[0-2][0-9])"
+_CODE = "(?:4[5-9]|5[0-7]|6[5-9]|[78][0-9]|9[0579]|98|1[01][0-9]|12[0-2])"
+"""A letter, digit, hyphen, full stop or underscore."""
 _NO_CODE = r"(?:[^0-9,; ] ?|[^0-9][0-2]?[0-9][,; ]{1,2}|(?:1[3-9]|[2-9][0-9]|[0-9]{3})[0-9][,; ]{1,2})"
 
 DECODERS = (
@@ -448,13 +451,13 @@ DECODERS = (
     Decoder("gzip", (f"H4sI[{_B64}]{{12}}", f"[^{_B64}]e[JNAF][{_B64}]{{14}}"), _compressed),
     Decoder("base32", ("[^A-Z2-7]" + "".join(f"[{chars}]" for chars in _OCTET) * 2,), _base32),
     Decoder("hex", (run_start(("2-7", _HEX), 8),), _hex),
-    Decoder("hex_spaced", (run_start(("2-7", _HEX, r" :,\n\x2d"), 7) + f"[2-7][{_HEX}]",), _hex_spaced),
+    Decoder("hex_spaced", (run_start(("2-7", _HEX, r" :,\n\x2d"), 11) + f"[2-7][{_HEX}]",), _hex_spaced),
     Decoder(
         "hex_listed",
         (run_start(("0", "xX", "2-7", _HEX, ", "), 6), run_start(("0", "xX", "2-7", _HEX, ",", " "), 5)),
         _hex_listed,
     ),
-    Decoder("codes", (rf"{_NO_CODE}{_CODE}(?:[,; ] ?{_CODE}){{7}}",), _codes),
+    Decoder("codes", (rf"{_NO_CODE}{_CODE}(?:[,; ] ?{_CODE}){{11}}",), _codes),
     Decoder("quoted_printable", (run_start(("=", "2-7", _HEX), 3), f"[{_ALNUM}]=\r?\n[{_ALNUM}]"), _quoted_printable),
     Decoder(
         "utf7",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import re
 import threading
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,10 +42,13 @@ CONTEXT = 512
 """Characters on each side of a decoded piece that are scanned with it, for the keyword before or the rest after."""
 
 _UNIT = 64 << 10
-_EVENTS = 8_192
+_EVENTS = 12_288
 """Places per 64 KiB of text that hyperscan may point at."""
-_VERIFICATIONS = 2_048
-"""Of expressions, per 64 KiB."""
+_VERIFICATIONS = 4_096
+"""Units of work per 64 KiB: one for an expression that does not match, two and more, by its length, for a match."""
+_HARD_STOP_MS = 250
+"""Processor time per 64 KiB of text at which a scan ends, in case the counts are wrong about some text. So much more
+than any text is known to take, because a garbage collection may fall into it."""
 _PIECES = 1_024
 """Decoded pieces per 64 KiB."""
 _GROWTH = 4
@@ -85,12 +89,8 @@ class Hit:
     """How the text had to be read: `raw`, or of `VIEWS` those it took, from the outermost in: `base64+percent`."""
 
 
-class Candidate(NamedTuple):
-    """A match of pattern number `pattern` may begin at `first` to `last`."""
-
-    first: int
-    last: int
-    pattern: int
+Candidate = tuple[int, int, int]
+"""(first, last, n): a match of pattern number n may begin at `first` to `last`."""
 
 
 class Findings(NamedTuple):
@@ -121,11 +121,14 @@ class _Budget:
         self.events = int(_EVENTS * units)
         self._left = {"verifications": int(_VERIFICATIONS * units), "pieces": int(_PIECES * units),
                       "decoded": _GROWTH * length + (16 << 10)}  # fmt: skip
+        self._until = time.thread_time_ns() + int(_HARD_STOP_MS * units * 1e6)
+        self._spent = 0
 
     def spend(self, what: str, amount: int = 1) -> None:
         """Raises Unreadable when nothing is left."""
         self._left[what] -= amount
-        if self._left[what] < 0:
+        self._spent += 1
+        if self._left[what] < 0 or (self._spent % 32 == 0 and time.thread_time_ns() > self._until):
             raise Unreadable
 
 
@@ -299,7 +302,7 @@ class HyperscanMatcher:
                     if number == _BACKWARDS:
                         places.setdefault(number, []).append(at)
                     else:
-                        candidates.append(Candidate(max(0, at - farthest), at - nearest, number))
+                        candidates.append((at - farthest if at > farthest else 0, at - nearest, number))
         candidates.sort()
         if encoded:
             for database, numbers in self._decoders:
@@ -360,7 +363,7 @@ class ReMatcher:
         """See `Matcher`."""
         folded = data.lower()
         candidates = [
-            Candidate(0, len(text), number)
+            (0, len(text), number)
             for number, pattern in enumerate(self._patterns)
             if not pattern.anchor or any(a.encode("latin-1", "replace") in folded for a in pattern.anchor)
         ]
@@ -492,16 +495,19 @@ class Engine:
                 continue
             pattern, group = patterns[number], self._groups[number]
             plausible = self._plausible[number]
-            if plausible is not None and not plausible(text, first, last):
+            if plausible is not None and (none_before := plausible(text, first, last)):
+                go_on[number] = none_before
                 continue
             end = last + pattern.width + 2
             while at <= last:
-                budget.spend("verifications")
                 match = pattern.verify.match(text, at, end) if at == last else pattern.verify.search(text, at, end)
                 if match is None or match.start() > last:
+                    # Those that go on over lines look for their end through all of their width.
+                    budget.spend("verifications", 1 + (pattern.width // 16 if pattern.hold == "block" else 0))
                     at = last + 1
                     break
                 value = match[group]
+                budget.spend("verifications", 2 + len(value) // 16)
                 accepted = len(value) if pattern.validate is None else pattern.validate(value)
                 if accepted:
                     begin = match.start(group)

@@ -41,8 +41,8 @@ VALIDATORS: dict[str, Callable[[str], int]] = {
 }
 """What a pattern file may name."""
 
-PLAUSIBLE: dict[Callable[[str], int] | None, Callable[[str, int, int], bool]] = {
+PLAUSIBLE: dict[Callable[[str], int] | None, Callable[[str, int, int], int]] = {
     wallets.seed_phrase: wallets.listed_words,
     wallets.seed_words: wallets.listed_words,
 }
-"""validator -> a cheaper look at a text in which a match may begin at `first` to `last`, before anything is tried."""
+"""validator -> a cheaper look at a text in which a match may begin at `first` to `last`: 0, or where none can begin."""

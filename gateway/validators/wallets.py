@@ -67,14 +67,27 @@ def _phrase(value: str, checked: bool) -> int:
     return 0
 
 
-def listed_words(text: str, first: int, last: int) -> bool:
-    """Whether a phrase that begins at `first` to `last` can be one of the list: the words that it has in common with
-    all others that begin there, for they lie between `last` and the end of the shortest phrase."""
+def listed_words(text: str, first: int, last: int) -> int:
+    """0 if a phrase that begins at `first` to `last` can be one of the list, else an offset up to which none begins.
+
+    All phrases that begin there have those words in common that lie between `last` and the end of the shortest one.
+    """
     known = words()
-    for word in _WORD.findall(text, last + 1, last + _SHORTEST)[1:]:
-        if word not in known and word.lower() not in known:
-            return False
-    return True
+    end = min(last + _SHORTEST, len(text))
+    while (start := _word_start(text, last, end)) > last:
+        if text[start:end].lower() not in known:
+            return start
+        end = start - 1
+        while end > last and not text[end - 1].isalpha():
+            end -= 1
+    return 0
+
+
+def _word_start(text: str, last: int, end: int) -> int:
+    start = end
+    while start > last and text[start - 1].isalpha():
+        start -= 1
+    return start if start < end else last
 
 
 def trailing_words(text: str) -> int:
