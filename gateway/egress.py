@@ -78,7 +78,6 @@ def _pattern(
         redactable=True,
         match=(),
         no_match=(),
-        version=digest(expression.encode()),
     )
 
 
