@@ -9,12 +9,12 @@ from typing import NamedTuple, TypeVar
 
 from gateway.errors import AispmError, ConfigError
 from gateway.filter import RuleSet
+from gateway.limit_check import check_limits
 from gateway.pattern_files import load_patterns
 from gateway.policy.bundle import Policy
 from gateway.policy.files import PublishedFolder, Source, load_policy
 from gateway.policy.refused import PolicyError
 from gateway.settings import GatewaySettings
-from gateway.spending import check_limits
 from gateway.tool_poison import TOOL_POISON
 
 T = TypeVar("T")

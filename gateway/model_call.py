@@ -11,9 +11,9 @@ from aiohttp import ClientResponse, web
 
 from gateway.exchange import ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
+from gateway.purchase import CODES, Purchase
 from gateway.reasons import Refusal
 from gateway.settings import Route
-from gateway.spending import CODES, Purchase
 from gateway.strict_json import parse
 from gateway.upstream import check_status
 from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage, malformed

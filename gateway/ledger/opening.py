@@ -10,9 +10,9 @@ from gateway.ledger.ledger import Store
 from gateway.ledger.memory import MemoryStore
 from gateway.ledger.redis import RedisStore, connect
 from gateway.ledger.sqlite import SqliteStore
+from gateway.limit_check import check_store
 from gateway.secrets import resolve_secret
 from gateway.settings import GatewaySettings
-from gateway.spending import check_store
 
 SELF_TEST_SECONDS = 60
 

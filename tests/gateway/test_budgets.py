@@ -19,12 +19,14 @@ from gateway.errors import ConfigError
 from gateway.ledger.leases import Charge, Ledger
 from gateway.ledger.ledger import LedgerError, Standing
 from gateway.ledger.memory import MemoryStore
+from gateway.limit_check import check_limits, check_store
 from gateway.periods import minute_at
 from gateway.policy.budgets import Budget, Price, Prices
 from gateway.policy.bundle import Agent, Policy
+from gateway.purchase import Purchase, price_of
 from gateway.reasons import Refusal
 from gateway.settings import load_settings
-from gateway.spending import Purchase, Spending, check_limits, check_store, price_of
+from gateway.spending import Spending
 
 IN, OUT, CACHED = 1_000_000, 4_000_000, 250_000  # micro-USD per 1M tokens: 1, 4 and a quarter a token
 PRICES = {
@@ -530,7 +532,7 @@ def test_the_self_test_finds_a_ledger_or_a_budget_that_does_not_limit(monkeypatc
         rates={"a": 1, "*": 10**9},
     )
     check_limits(policy, time.time())
-    monkeypatch.setattr("gateway.spending.MemoryStore", Blind)
+    monkeypatch.setattr("gateway.limit_check.MemoryStore", Blind)
     with pytest.raises(ConfigError, match="budget one does not limit"):
         check_limits(policy, time.time())
     with pytest.raises(ConfigError, match=r"rate of \S+ does not limit"):
