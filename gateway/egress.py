@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import unquote
 
 from gateway.linear import check_linear
@@ -23,14 +23,13 @@ URL_LENGTH = 2_000
 _REST = rf"[^\s\x00-\x1f<>\"'()\[\]{{}}|^`]{{1,{URL_LENGTH}}}"
 _URL = rf"(?:(?:https?|ftp|wss?):)?[/\\]{{2}}{_REST}"
 _TAGS = "img|image|iframe|frame|script|link|video|audio|source|embed|object|svg|use|input|body|table|td|base|form|meta"
-_TRIGGER_URL = r"(?:[a-z]{2,5}:)?[/\\]{2}"
 _FETCHED = {
-    "egress_image": (r"!\[[^\]\x00]{0,300}\]\([ \t\r\n]{0,3}<?", r"\]\([ \t\r\n]{0,3}<?" + _TRIGGER_URL),
-    "egress_reference": (r"\[[^\]\r\n\x00]{1,200}\]:[ \t]{0,3}<?", r"\]:[ \t]{0,3}<?" + _TRIGGER_URL),
-    "egress_html": (rf"<(?:{_TAGS})\b[^<>\x00]{{0,600}}?", rf"<(?:{_TAGS})"),
-    "egress_style": (r"(?:url\(|@import)[ \t]{0,3}[\"']?", r"(?:url\(|@import)"),
+    "egress_image": r"!\[[^\]\x00]{0,300}\]\([ \t\r\n]{0,3}<?",
+    "egress_reference": r"\[[^\]\r\n\x00]{1,200}\]:[ \t]{0,3}<?",
+    "egress_html": rf"<(?:{_TAGS})\b[^<>\x00]{{0,600}}?",
+    "egress_style": r"(?:url\(|@import)[ \t]{0,3}[\"']?",
 }
-"""pattern -> (what stands before an address that is fetched without anybody's doing, trigger)."""
+"""pattern -> what stands before an address that is fetched without anybody's doing."""
 _FOLLOWED = rf"(?:(?:https?|ftp|wss?):|(?<=[(<\"'=]))[/\\]{{2}}{_REST}"
 _SCHEME = re.compile(r"^(?:[a-z]+:)?[/\\]*", re.IGNORECASE)
 _NESTED = re.compile(r"(?:https?:)?[/\\]{2}[a-z0-9@.:%-]+", re.IGNORECASE)
@@ -38,6 +37,10 @@ _DOTS = re.compile("[\u3002\uff0e\uff61]")
 """What browsers read as a dot in a host (UTS 46)."""
 _ENCODED_END = re.compile("(?:%(?:2f|3f|23|26|5c))+$")
 """What ends a host in an address that stands, encoded, in another one."""
+_NAME = re.compile("[a-z0-9.:-]*")
+_GOES_ON = re.compile("[a-z0-9%@_]")
+_PARTS = re.compile(r"[/\\?&=#;,]")
+_ENDS = re.compile(r"[/\\?#]")
 _DRAWN, _LONG = 16, 40
 """Characters from which on a random looking part, or any value, counts as data."""
 
@@ -48,19 +51,17 @@ def egress_patterns(egress: Egress | None) -> tuple[Pattern, ...]:
         return ()
     elsewhere, carries = partial(leads_elsewhere, egress), partial(carries_data, egress)
     fetched = [
-        _pattern(name, f"{before}(?P<secret>{_URL})", trigger, "EGRESS.MARKDOWN_IMAGE", egress.images, elsewhere)
-        for name, (before, trigger) in _FETCHED.items()
+        _pattern(name, f"{before}(?P<secret>{_URL})", "EGRESS.MARKDOWN_IMAGE", egress.images, elsewhere)
+        for name, before in _FETCHED.items()
     ]
     return (
         *fetched,
-        _pattern("egress_data", _FOLLOWED, None, "EGRESS.URL_PARAM", egress.data, carries),
-        _pattern("egress_link", _FOLLOWED, None, "EGRESS.DOMAIN", egress.links, elsewhere),
+        _pattern("egress_data", _FOLLOWED, "EGRESS.URL_PARAM", egress.data, carries),
+        _pattern("egress_link", _FOLLOWED, "EGRESS.DOMAIN", egress.links, elsewhere),
     )
 
 
-def _pattern(
-    name: str, expression: str, trigger: str | None, reason: str, action: Actions, validate: Callable[[str], int]
-) -> Pattern:
+def _pattern(name: str, expression: str, reason: str, action: Actions, validate: Callable[[str], int]) -> Pattern:
     return Pattern(
         id=name,
         version=digest(expression.encode()),
@@ -70,7 +71,7 @@ def _pattern(
         reason=reason,
         action=action,
         anchor=(),
-        trigger=None if trigger is None else re.compile(trigger, re.ASCII | re.IGNORECASE),
+        trigger=None,
         verify=re.compile(expression, re.ASCII | re.IGNORECASE),
         validate=validate,
         hold="link",
@@ -91,9 +92,9 @@ def leads_elsewhere(egress: Egress, url: str) -> int:
 def carries_data(egress: Egress, url: str) -> int:
     """Its length if it leads elsewhere with something in it, or to a listed host and from there on elsewhere."""
     rest = _SCHEME.sub("", url)
-    parts = re.split(r"[/\\?&=#;,]", rest)
-    plain = [unquote(unquote(part)) for part in parts]
-    behind = unquote(unquote(rest[len(parts[0]) :]))
+    whole = unquote(unquote(rest)) if "%" in rest else rest
+    plain = _PARTS.split(whole)
+    behind = whole[len(plain[0]) :]
     if any(not _listed(egress, _host(nested)) for nested in _NESTED.findall(behind)):
         return len(url)
     if _listed(egress, _host(url)):
@@ -104,25 +105,28 @@ def carries_data(egress: Egress, url: str) -> int:
 
 
 def _drawn(part: str) -> bool:
+    if len(part) < _DRAWN:
+        return False
     digits = any(c.isdigit() for c in part) and any(c.isalpha() for c in part)
-    return len(part) >= _DRAWN and bool(random_token(part) if digits else mixed_token(part))
+    return bool(random_token(part) if digits else mixed_token(part))
 
 
 def _host(url: str) -> str:
     """The host as browsers find it (WHATWG URL): behind user and password, before a port, backslashes like slashes."""
-    authority = re.split(r"[/\\?#]", _SCHEME.sub("", url.lower()), maxsplit=1)[0]
+    authority = _ENDS.split(_SCHEME.sub("", url.lower()), maxsplit=1)[0]
     host = _ENCODED_END.sub("", authority.rpartition("@")[2])
     return _DOTS.sub(".", host).rstrip(".,;:!")
 
 
+@lru_cache(maxsize=4_096)
 def _listed(egress: Egress, host: str) -> bool:
-    plain = re.match(r"[a-z0-9.:-]*", host)
+    plain = _NAME.match(host)
     name = plain[0].rstrip(".") if plain else ""
     # What follows a host without a space, in scripts that use none, is no part of it unless it goes on to another.
-    if re.search("[a-z0-9%@_]", host[len(name) :]):
+    if _GOES_ON.search(host, len(name)):
         return False
     for known in egress.hosts:
-        for form in {name, name.rpartition(":")[0] if ":" in name else name}:
-            if form == known or (known.startswith("*.") and form.endswith(known[1:]) and form != known[2:]):
+        for form in (name, name.rpartition(":")[0]):
+            if form and (form == known or (known.startswith("*.") and form.endswith(known[1:]))):
                 return True
     return False
