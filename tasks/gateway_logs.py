@@ -4,80 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.wal import closed_segments as _closed_segments
 from gateway.wal import read_segment, segment_name
 from tasks.errors import VerificationError
+from tasks.lake import STAMPS, tables
 
-COLUMNS = (
-    "event_id",
-    "tenant_id",
-    "gateway_id",
-    "worker",
-    "boot_id",
-    "seq",
-    "segment_no",
-    "occurred_at",
-    "event_kind",
-    "request_id",
-    "session_id",
-    "agent_id",
-    "asset_id",
-    "application_id",
-    "upstream_domain",
-    "provider",
-    "model",
-    "route",
-    "wire_format",
-    "request_method",
-    "path_hash",
-    "stream",
-    "http_status",
-    "upstream_status",
-    "decision",
-    "reason_code",
-    "reason_detail",
-    "rule_id",
-    "rule_version",
-    "severity",
-    "scope",
-    "matched_in",
-    "layer",
-    "location",
-    "view",
-    "match_offset",
-    "match_length",
-    "match_hmac",
-    "match_count",
-    "retry",
-    "shadow",
-    "tool_id",
-    "tool_def_hash",
-    "tool_args_hmac",
-    "call_depth",
-    "req_bytes",
-    "resp_bytes",
-    "latency_us",
-    "filter_us",
-    "upstream_us",
-    "ttft_us",
-    "tokens_in",
-    "tokens_out",
-    "tokens_cached",
-    "usage_source",
-    "cost_micro_usd",
-    "reserved_micro_usd",
-    "policy_version",
-    "policy_epoch",
-    "policy_hash",
-    "lost_events",
-    "prev_hash",
-    "hash",
-    "dt",
-)
-"""Of `sql/schema/gateway_events.sql`, without those that the lake adds to a commit."""
+
+@cache
+def columns() -> tuple[str, ...]:
+    """Of `sql/schema/gateway_events.sql`, without the run and what the lake adds to a commit."""
+    added = {"run_id", *(column.split()[0] for column in STAMPS.split(", "))}
+    return tuple(name for name in tables()["gateway_events"].schema.names if name not in added)
 
 
 class SegmentIdentity(NamedTuple):
@@ -106,7 +47,7 @@ def segment_identity(path: Path) -> SegmentIdentity:
 
 
 def event_rows(segment: Path, prev_hash: str | None = None) -> list[dict[str, Any]]:
-    """The events of a segment in order, one dict of exactly `COLUMNS` each.
+    """The events of a segment in order, one dict of exactly `columns()` each.
 
     `prev_hash` is the last hash of the segment before, when the caller knows it. `occurred_at` is a UTC datetime and
     `dt` its date. Raises VerificationError when a frame's length, checksum or hash does not hold, when the events say
@@ -118,8 +59,8 @@ def event_rows(segment: Path, prev_hash: str | None = None) -> list[dict[str, An
         if (event.get("gateway_id"), event.get("worker"), event.get("segment_no")) != identity:
             raise VerificationError(f"{segment.name}: frame {number} belongs to another segment")
         occurred_at = datetime.fromisoformat(event["occurred_at"])
-        row = {**dict.fromkeys(COLUMNS), **event, "occurred_at": occurred_at, "dt": occurred_at.date()}
-        if len(row) != len(COLUMNS):
+        row = {**dict.fromkeys(columns()), **event, "occurred_at": occurred_at, "dt": occurred_at.date()}
+        if len(row) != len(columns()):
             raise VerificationError(f"{segment.name}: frame {number} has columns that gateway_events lacks")
         rows.append(row)
     return rows
