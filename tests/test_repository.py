@@ -6,8 +6,10 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 from tasks.settings import CONTENT_ROOT as ROOT
@@ -28,6 +30,13 @@ def test_the_rings_hold() -> None:
     """flows > tasks > gateway, and the contracts beside it (pyproject.toml)."""
     done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for types and inside functions count too."""
+    graph = grimp.build_graph("flows", "tasks", "gateway", cache_dir=None)
+    order = TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules})
+    order.prepare()  # raises CycleError, which names the circle
 
 
 def test_no_module_is_a_drawer() -> None:

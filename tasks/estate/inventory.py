@@ -9,15 +9,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from tasks.estate import bank, embedding
+from tasks.estate.places import Places
 from tasks.estate.variants import Variant
-
-if TYPE_CHECKING:
-    from tasks.estate.estate import Places
 
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",

@@ -19,7 +19,8 @@ import pytest
 
 import tasks.estate
 from tasks.discovery.inventory import load_inventory
-from tasks.estate.estate import Estate, EstateError, places
+from tasks.estate.estate import Estate, EstateError
+from tasks.estate.places import places
 from tasks.estate.switches import SWITCHES
 from tasks.estate.variants import all_on, hardened
 from tasks.records import AssetKind
