@@ -423,21 +423,21 @@ _OVERRIDE = re.compile("\u202e([^\u202c\n]*)[\u202c\n]?")
 _HIDDEN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u2062\u2064\u200b\u200c\u202e]")
 
 
-def hidden(text: str) -> list[Piece]:
-    """Bytes as variation selectors, bits as invisible signs, and text that is shown backwards."""
+def hidden(text: str) -> Iterator[Piece]:
+    """Bytes as variation selectors, bits as invisible signs, and text that is shown backwards; in no order."""
     if _HIDDEN.search(text) is None:
-        return []
-    pieces = []
+        return
     for found in _SELECTORS.finditer(text):
         raw = bytes(ord(c) - 0xFE00 if c < "\U000e0100" else ord(c) - 0xE0100 + 16 for c in found[0])
-        pieces.append(Piece(*found.span(), raw.decode("utf-8", "replace"), "invisible"))
+        yield Piece(*found.span(), raw.decode("utf-8", "replace"), "invisible")
     for found in _BITS.finditer(text):
         low = min(found[0])
         bits = "".join("0" if c == low else "1" for c in found[0][: len(found[0]) // 8 * 8])
         raw = int(bits, 2).to_bytes(len(bits) // 8, "big")
-        pieces.append(Piece(*found.span(), raw.decode("utf-8", "replace"), "invisible"))
-    pieces += [Piece(*m.span(), m[1][::-1], "bidi") for m in _OVERRIDE.finditer(text) if m[1]]
-    return sorted(pieces)
+        yield Piece(*found.span(), raw.decode("utf-8", "replace"), "invisible")
+    for found in _OVERRIDE.finditer(text):
+        if found[1]:
+            yield Piece(*found.span(), found[1][::-1], "bidi")
 
 
 _B64_SET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-")

@@ -55,6 +55,8 @@ _GROWTH = 4
 """Decoded text may be this many times as long as the text, and 16 KiB more."""
 _REVERSED = 600
 """Characters of a value written backwards, on each side of what points at it."""
+_STEPS = 16
+"""Places at which a match is tried one by one."""
 _NEAR = 2
 """Characters from a decoded piece at which a hit still owes something to it: what look-arounds span."""
 
@@ -281,10 +283,11 @@ class HyperscanMatcher:
             owners.setdefault(expression, []).append((_BACKWARDS, 0, 0))
         # Without a literal that could be looked for first, hyperscan runs through the whole text, and for all
         # expressions that are compiled with such a one.
-        alone = {t.expression for p in patterns if p.trigger is not None and not p.anchor for t in _triggers(p)}
+        alone = [tuple(t.expression for t in _triggers(p)) for p in patterns if p.trigger is not None and not p.anchor]
+        others = tuple(e for e in owners if not any(e in expressions for expressions in alone))
         self._groups = [
             (_Database(expressions), [owners[e] for e in expressions])
-            for expressions in (tuple(e for e in owners if e not in alone), *((e,) for e in alone))
+            for expressions in dict.fromkeys((others, *alone))
             if expressions
         ]
         self._decoders = [
@@ -439,7 +442,7 @@ class Engine:
         children: list[_DecodedView] = []
         points = None if text.isascii() else code_points(text)
         read = None if points is None else skeleton(points)
-        data = text.encode() if points is None else one_byte_each(points)
+        data = text.encode() if points is None else one_byte_each(points if read is None else read.changed(points))
         found = self._matcher.find(text, _PAD + data + _PAD, budget.events, encoded=read is None)
         hits = self._verify(view, found.candidates, start, budget)
         if read is not None:
@@ -447,7 +450,7 @@ class Engine:
             data = read.text.encode("latin-1")
             found = self._matcher.find(read.text, _PAD + data + _PAD, budget.events)
             _add(hits, self._verify(source, found.candidates, start, budget))
-            if read.hides and (pieces := self._kept(hidden(text), view, budget)):
+            if read.hides and (pieces := sorted(self._kept(hidden(text), view, budget))):
                 children.append(_DecodedView(view, [pieces]))
         groups = self._pieces(source, found.places, budget)
         if groups:
@@ -500,8 +503,8 @@ class Engine:
                 continue
             end = last + pattern.width + 2
             while at <= last:
-                match = pattern.verify.match(text, at, end) if at == last else pattern.verify.search(text, at, end)
-                if match is None or match.start() > last:
+                match = _first_match(pattern.verify, text, at, last, end)
+                if match is None:
                     # Those that go on over lines look for their end through all of their width.
                     budget.spend("verifications", 1 + (pattern.width // 16 if pattern.hold == "block" else 0))
                     at = last + 1
@@ -519,6 +522,18 @@ class Engine:
                     at = match.start() + 1
             go_on[number] = at
         return hits
+
+
+def _first_match(verify: re.Pattern[str], text: str, first: int, last: int, end: int) -> re.Match[str] | None:
+    """The first match that begins at `first` to `last`."""
+    if last - first > _STEPS:
+        match = verify.search(text, first, end)
+        return None if match is None or match.start() > last else match
+    # One place after the other, for a search that fails would go on to `end`.
+    for at in range(first, last + 1):
+        if (match := verify.match(text, at, end)) is not None:
+            return match
+    return None
 
 
 def _add(hits: list[Hit], more: Iterable[Hit]) -> None:

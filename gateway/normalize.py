@@ -22,6 +22,8 @@ OTHER = "\xff"
 """Stands in a skeleton for a character that looks like no ASCII one."""
 
 _DELETE, _EXPANDS, _OTHER = 0x80, 0xFE, 0xFF
+_FEW, _NEAR = 64, 1_024
+"""Characters that read as others up to which a text is looked at only near them, and how near."""
 _MAX_EXPANSION = 8
 """Characters that one may stand for; Unicode's longest, an Arabic phrase of 18, has no ASCII in it."""
 _INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"
@@ -38,8 +40,10 @@ _Numbers = npt.NDArray[Any]
 class Skeleton:
     """An ASCII reading of a text; `OTHER` where there is none."""
 
-    def __init__(self, text: str, lengths: _Numbers | None) -> None:
+    def __init__(self, text: str, lengths: _Numbers | None, altered: _Numbers) -> None:
         self.text = text
+        self._altered = altered
+        """Whether a character reads as another one."""
         self._lengths = lengths
         """How many characters each one of the text reads as; None = one each."""
         self._ends: _Numbers | None = None
@@ -48,6 +52,16 @@ class Skeleton:
     def hides(self) -> bool:
         """Whether characters of the text are not in its skeleton."""
         return self._lengths is not None and not self._lengths.all()
+
+    def changed(self, points: _Numbers) -> _Numbers:
+        """The text with zeros far from characters that read as others: there it says what the skeleton says."""
+        places = np.flatnonzero(self._altered)
+        if len(places) > _FEW:
+            return points
+        near = np.zeros(len(points), dtype=bool)
+        for place in places.tolist():
+            near[max(0, place - _NEAR) : place + _NEAR] = True
+        return np.where(near, points, 0)
 
     def origin(self, at: int) -> int:
         """The offset in the text of the character that the skeleton's character at `at` was read from."""
@@ -99,11 +113,12 @@ def skeleton(points: _Numbers) -> Skeleton | None:
     if np.array_equal(special, foreign):
         if np.count_nonzero(foreign) == np.count_nonzero(points >= _DELETE):
             return None
-        return Skeleton(codes.tobytes().decode("latin-1"), None)
+        return Skeleton(codes.tobytes().decode("latin-1"), None, ~foreign & (points >= _DELETE))
+    altered = ~foreign & (points >= _DELETE)
     kept = codes != _DELETE
     at = np.flatnonzero(codes == _EXPANDS)
     if not len(at):
-        return Skeleton(codes[kept].tobytes().decode("latin-1"), kept)
+        return Skeleton(codes[kept].tobytes().decode("latin-1"), kept, altered)
     lengths = kept.astype(np.uint8)
     which = tables.rows.take(points[at])
     sizes = tables.lengths[which]
@@ -113,7 +128,7 @@ def skeleton(points: _Numbers) -> Skeleton | None:
     for n in range(int(sizes.max())):
         long = sizes > n
         out[begins[long] + n] = tables.expansions[which[long], n]
-    return Skeleton(out.tobytes().decode("latin-1"), lengths)
+    return Skeleton(out.tobytes().decode("latin-1"), lengths, altered)
 
 
 def leet(text: str) -> str:

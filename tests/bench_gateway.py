@@ -7,13 +7,16 @@ machine; ratios carry over to other machines, absolute figures do not.
 from __future__ import annotations
 
 import argparse
+import base64
 import gc
 import json
 import os
+import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from bench_peers import MissingError, Peers  # noqa: E402
 from fleet import Fleet  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
+from worst_texts import worst_texts  # noqa: E402
 
 MEASURED, OTHER = 0, 1
 """Cores."""
@@ -198,7 +202,87 @@ def fleet(bench: Bench) -> Iterator[Row]:
     yield "revoked policy key, new root and epoch", f"max {max(stolen):.2f} s", f"{FLEET} processes", "≤ 60 s"
 
 
+def filter_speed(_: Bench) -> Iterator[Row]:
+    """Processor time of parsing, collecting, scanning and judging a body, all decoders on; then of the worst texts."""
+    filtered = _filter()
+    p99 = 0.0
+    for size, target in ((4 << 10, "≤ 0.40 ms"), (64 << 10, "≤ 1.5 ms")):
+        spent = [ms for body in _bodies(size) for ms in cpu_ms(partial(filtered, body), 20)]
+        p99 = quantile(spent, 0.99)
+        yield f"filter, {size >> 10} KiB, p99", f"{p99:.2f} ms", f"p50 {quantile(spent, 0.5):.2f} ms", target
+    worst = {n: min(cpu_ms(partial(filtered, _chat([t])), 3)) for n, t in worst_texts().items()}
+    name = max(worst, key=lambda n: worst[n])
+    slow = ", ".join(n for n, ms in worst.items() if ms > 5 * p99)
+    yield f"filter, worst of {len(worst)} hostile texts of 64 KiB: {name}", f"{worst[name]:.1f} ms", (
+        f"{worst[name] / p99:.1f} × the p99 above; more than 5 ×: {slow or 'none'}"
+    ), "≤ 5 ×"  # fmt: skip
+
+
+def _filter() -> Callable[[bytes], str]:
+    """Parse, collect, scan, judge: what the gateway does with the body of a request."""
+    from datetime import UTC, datetime, timedelta
+
+    from gateway.fields import REQUEST, Fields
+    from gateway.filter import Inspection, RuleSet
+    from gateway.pattern_files import load_patterns
+    from gateway.policy import bundle
+    from gateway.reasons import Refusal
+    from gateway.strict_json import parse
+
+    keys, hash_key, now = bundle.new_keypair(), bundle.new_hash_key(), datetime(2026, 1, 1, tzinfo=UTC)
+    raw = bundle.compose_bundle(
+        tenant="t", audience=["g"], version=1, issued=now, expires=now + timedelta(days=1), hash_key=hash_key, agents=[]
+    )
+    policy = bundle.verify_bundle(raw, bundle.sign_bundle(raw, keys.private), [keys.public])
+    rules = RuleSet.build(policy, load_patterns())
+
+    def filtered(body: bytes) -> str:
+        inspection, fields = Inspection(rules, "a"), Fields(REQUEST)
+        try:
+            fields.members(parse(body), "user")
+            inspection.scan(fields)
+            inspection.verdict(REQUEST)
+        except Refusal as refusal:
+            return refusal.code
+        return inspection.decision
+
+    return filtered
+
+
+def _chat(texts: list[str]) -> bytes:
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+    return json.dumps({"model": "sim-1", "messages": messages}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _bodies(size: int) -> list[bytes]:
+    """Bodies such as agents send: prose and code in turns, tool results as JSON in a string, other languages."""
+    rng = random.Random(size)
+    code = "".join(p.read_text(errors="replace") for p in sorted(Path(os.__file__).parent.glob("*.py"))[:60])
+    prose = "".join(p.read_text() for p in sorted(ROOT.glob("**/*.md")) if ".venv" not in p.parts)
+    names, other = (
+        ("Ann", "Jürgen", "Çelik", "Łukasz"),
+        "Größe und Gewicht stehen im Anhang – „siehe dort“. Привет мир. ",
+    )
+    bodies = []
+    for text in (prose, code) * 15:
+        at, turns, left = rng.randrange(max(1, len(text) - size)), [], size
+        while left > 0:
+            turn = min(left, rng.randint(200, 6_000))
+            turns.append(text[at : at + turn])
+            at, left = at + turn, left - turn
+        bodies.append(_chat(turns))
+    for _ in range(4):
+        rows = [
+            {"id": rng.randint(1, 10**9), "name": rng.choice(names), "at": f"2026-01-{rng.randint(10, 28)}T10:11:12Z",
+             "amount": rng.randint(100, 99_999) / 100, "ref": base64.b64encode(rng.randbytes(12)).decode(),
+             "url": f"https://example.org/a/{rng.randint(1, 999)}?q=x%20y"} for _ in range(size // 150)
+        ]  # fmt: skip
+        bodies += [_chat(["Sum up:", json.dumps(rows)]), _chat([(other * (size // 60))[:size]])]
+    return bodies
+
+
 FIGURES: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "filter_speed": filter_speed,
     "throughput": throughput,
     "memory": memory,
     "false_positives": false_positives,
