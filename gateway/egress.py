@@ -85,23 +85,30 @@ def _pattern(name: str, expression: str, reason: str, action: Actions, validate:
 def leads_elsewhere(egress: Egress, url: str) -> int:
     """Its length if the host is not listed. What a browser would read as another host than it looks is none."""
     host = _host(url)
-    comment = "." not in host and url[0] in "/\\"  # `//` without a scheme before and a domain behind it
-    return 0 if comment or _listed(egress, host) else len(url)
+    return 0 if not _address(url, host) or _listed(egress, host) else len(url)
 
 
 def carries_data(egress: Egress, url: str) -> int:
     """Its length if it leads elsewhere with something in it, or to a listed host and from there on elsewhere."""
+    if not _address(url, _host(url)):
+        return 0
     rest = _SCHEME.sub("", url)
     whole = unquote(unquote(rest)) if "%" in rest else rest
     plain = _PARTS.split(whole)
     behind = whole[len(plain[0]) :]
-    if any(not _listed(egress, _host(nested)) for nested in _NESTED.findall(behind)):
+    inner = [(nested, _host(nested)) for nested in _NESTED.findall(behind)]
+    if any(_address(nested, host) and not _listed(egress, host) for nested, host in inner):
         return len(url)
     if _listed(egress, _host(url)):
         return 0
     labels = plain[0].split(".")
     carried = any(_drawn(part) or len(part) >= _LONG for part in plain[1:]) or any(_drawn(label) for label in labels)
     return len(url) if carried else 0
+
+
+def _address(url: str, host: str) -> bool:
+    """Whether it is one: without a scheme before and a domain behind, slashes are comments and backslashes escapes."""
+    return "." in host or url[0] not in "/\\"
 
 
 def _drawn(part: str) -> bool:

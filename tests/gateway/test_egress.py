@@ -135,6 +135,7 @@ def test_links_elsewhere_are_told(text):
         "It is at https://nimbus.example.",
         "x = 5 // a comment",
         "'//' begins a comment",
+        r"{\"a\": \"\\\\u0061\\\\u0062\\\\u0063\\\\u0064\\\\u0065\\\\u0066\\\\u0067\\\\u0068\"}",
         "![data](data:image/png;base64,iVBORw0KGgo=)",
         "![relative](/img/a.png)",
         "a < b and c > d // e",
