@@ -51,7 +51,9 @@ BUNDLE = json.loads(
             "unknown_price": {"input": 1, "output": 2},
             "models": {"m": {"input": 1, "output": 2, "cached": 1}},
         },
-        tool_chains=[{"id": "c", "first": ["get_balance"], "then": ["wire_money"], "within_calls": 3, "action": "block"}],
+        tool_chains=[
+            {"id": "c", "first": ["get_balance"], "then": ["wire_money"], "within_calls": 3, "action": "block"}
+        ],
         custom_patterns=[
             {
                 "id": "account_number",

@@ -31,14 +31,16 @@ def piece(content, finish=None):
 def raw_upstream():
     """A server that reads a request and writes `reply` as it is; `half_close` keeps reading after its end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(20)
+        server.settimeout(200)  # a gateway takes its time to start on a busy machine
 
         def answer(connection, reply, half_close):
             with connection:
                 connection.settimeout(20)
                 request = b""
                 while not request.endswith(b"}"):
-                    request += connection.recv(65536)
+                    if not (piece := connection.recv(65536)):
+                        return
+                    request += piece
                 connection.sendall(reply)
                 if half_close:
                     connection.shutdown(socket.SHUT_WR)
