@@ -39,7 +39,8 @@ def test_the_gateway_imports_nothing_but_its_packages():
         "import sys\nbefore = set(sys.modules)\nimport pkgutil, gateway, importlib.metadata as metadata\n"
         "for found in pkgutil.walk_packages(gateway.__path__, 'gateway.'): __import__(found.name)\n"
         "owners = metadata.packages_distributions()\n"
-        "tops = {name.partition('.')[0] for name in set(sys.modules) - before} - {'gateway'} - set(sys.stdlib_module_names)\n"
+        "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "tops -= {'gateway', *sys.stdlib_module_names}\n"
         "print(*{owner.lower().replace('_', '-') for top in tops for owner in owners.get(top, ())})"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
