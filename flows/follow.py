@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from flows.engine import PlainEngine
@@ -86,6 +87,8 @@ class _Ingest:
     def ship(self, skip_missing: bool = False) -> Shipped:
         """One pass over the spool; publishes when something new waits for it long enough."""
         shipped = Shipped()
+        if not self._spool.is_dir():
+            return replace(shipped, troubles=(f"there is no spool {self._spool}",))
         if waiting(self._lake, self._spool):
             run = self._run or self._open()
             shipped = ship(run, PlainEngine(), self._spool, skip_missing=skip_missing, heads=self._heads)

@@ -118,6 +118,8 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         settings = _build(Settings, data, file, text, "")
         base = file.resolve().parent
         settings = replace(settings, home=base / settings.home, inventory=base / settings.inventory)
+        if settings.gateway.spool is not None:
+            settings = replace(settings, gateway=replace(settings.gateway, spool=str(base / settings.gateway.spool)))
         if settings.probing.folder is not None:
             settings = replace(settings, probing=replace(settings.probing, folder=base / settings.probing.folder))
     elif path is not None:

@@ -171,6 +171,16 @@ def test_without_a_spool_it_says_what_to_set(tmp_path):
         ingest_once(Settings(home=tmp_path))
 
 
+def test_a_spool_that_is_not_there_is_named_and_a_relative_one_is_beside_the_settings(tmp_path, log, monkeypatch):
+    config = tmp_path / "aispm.toml"
+    config.write_text('home = "home"\n[gateway]\nspool = "spool"\n')
+    monkeypatch.chdir("/")
+    settings = load_settings(config)
+    assert ingest_once(settings).troubles == (f"there is no spool {tmp_path / 'spool'}",)
+    log.put()
+    assert ingest_once(settings).events == 2
+
+
 def test_two_at_once_are_refused(log, settings):
     with home_lock(settings.home / "ingest.lock"), pytest.raises(IncompleteError, match="another run"):
         ingest_once(settings)
