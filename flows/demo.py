@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -84,10 +85,11 @@ def _run_alone(folder: Path, lock: int, *, hardened: bool, progress_mode: str) -
     with (
         prepared(folder / "aispm", OrchestratorSettings().engine) as ready,
         _estate(folder, gateway_url, lock, hardened=hardened) as announced,
-        _gateway(folder, announced, gateway_url, lock) as spool,
+        _gateway(folder, announced, gateway_url, lock) as (spool, batch_key),
     ):
         os.environ.update({name: os.environ.get(name, value) for name, value in announced["env"].items()})
-        asyncio.run(_traffic(gateway_url, (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()))
+        app_key = (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()
+        asyncio.run(_traffic(gateway_url, app_key, batch_key))
         settings = load_settings(Path(announced["settings"]))
         settings = replace(settings, gateway=GatewaySettings(spool=str(spool), url=gateway_url))
         return execute("nightly", settings, ready, progress_mode=progress_mode)
@@ -141,11 +143,13 @@ def _estate(folder: Path, gateway_url: str, lock: int, *, hardened: bool) -> Ite
 
 
 @contextlib.contextmanager
-def _gateway(folder: Path, announced: dict[str, Any], url: str, lock: int) -> Iterator[Path]:
-    """`python -m gateway` in front of the support assistant, under a policy signed here; yields its spool."""
+def _gateway(folder: Path, announced: dict[str, Any], url: str, lock: int) -> Iterator[tuple[Path, str]]:
+    """`python -m gateway` in front of the support assistant, under a policy signed here; yields its spool and the key
+    of an agent whose budget is spent."""
     home = (folder / "gateway").resolve()
     home.mkdir(parents=True, exist_ok=True)
-    _publish_policy(home, folder)
+    batch_key = secrets.token_urlsafe(24)
+    _publish_policy(home, folder, batch_key)
     config = home / "gateway.toml"
     config.write_text(
         f"""gateway_id = "nimbus-edge-1"
@@ -171,27 +175,44 @@ known_models = ["nimbus-support-1"]
         encoding="utf-8",
     )
     with _child(["-m", "gateway", "--config", str(config)], "gateway", home / "gateway.log", lock) as (process, _):
-        yield home / "spool"
+        yield home / "spool", batch_key
         process.send_signal(signal.SIGTERM)
 
 
-def _publish_policy(home: Path, folder: Path) -> None:
+def _publish_policy(home: Path, folder: Path, batch_key: str) -> None:
     """A fresh policy version for this start; keys and the tenant's hash key are made once."""
     signing, now = Folder(home / "policy"), dt.datetime.now(dt.UTC)
     if not signing.draft.exists():
         init_folder(signing, tenant="nimbus-bank", audience=["nimbus-edge-1"], now=now)
     draft = read_draft(signing)
     app_key = (folder / "keys" / "gateway.key").read_text(encoding="utf-8").strip()
-    draft["agents"] = [{"id": "mobile-app", "key_hash": hash_agent_key(draft["hash_key"], app_key)}]
+    keys = {"mobile-app": app_key, "night-batch": batch_key}
+    draft["agents"] = [{"id": name, "key_hash": hash_agent_key(draft["hash_key"], key)} for name, key in keys.items()]
     draft["tools"] = {"mobile-app": ["get_balance", "list_accounts"]}
     draft["rules"] = {"iban": {"request": "redact", "response": "redact"}}
+    draft["budgets"] = [_budget("mobile-app", 10_000_000), _budget("night-batch", 1)]
+    draft["rates"] = {"*": 6_000}
+    price = {"input": 150_000, "output": 600_000, "cached": 75_000}
+    draft["prices"] = {"default_max_tokens": 256, "unknown_price": price, "models": {"nimbus-support-1": price}}
     write_draft(signing, draft)
     publish(signing, key=None, now=now, days=7)
 
 
-async def _traffic(url: str, key: str) -> None:
-    """The mobile app's questions, and one with a tool that the policy does not list."""
-    headers = {"Authorization": f"Bearer {key}"}
+def _budget(agent: str, micro_usd: int) -> dict[str, Any]:
+    return {
+        "id": f"{agent}-today",
+        "upstream_domain": "*",
+        "agent": agent,
+        "period": "day",
+        "zone": "UTC",
+        "limit_micro_usd": micro_usd,
+        "action": "block",
+    }
+
+
+async def _traffic(url: str, app_key: str, batch_key: str) -> None:
+    """The mobile app's questions, one with a tool that the policy does not list, and one that nobody has paid for."""
+    headers = {"Authorization": f"Bearer {app_key}"}
     bodies: list[dict[str, Any]] = [
         {"model": "nimbus-support-1", "messages": [{"role": "user", "content": text}], "stream": n % 2 == 1}
         for n, (_, text) in enumerate(PROMPTS)
@@ -200,6 +221,8 @@ async def _traffic(url: str, key: str) -> None:
     bodies.append({**bodies[0], "tools": [wire]})
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
         await asyncio.gather(*(client.post("/v1/chat/completions", json=body) for body in bodies))
+        headers = {"Authorization": f"Bearer {batch_key}"}
+        await client.post("/v1/chat/completions", json=bodies[0], headers=headers)
     await asyncio.sleep(2.5)  # the gateway closes its segment every two seconds
 
 
