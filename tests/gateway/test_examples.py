@@ -36,7 +36,9 @@ def test_the_packages_are_the_locks():
 def test_the_gateway_imports_nothing_but_its_packages():
     """All modules, in a process of their own: what is loaded is the standard library, or in requirements.txt."""
     code = (
-        "import sys\nbefore = set(sys.modules)\nimport pkgutil, gateway, importlib.metadata as metadata\n"
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import pkgutil, gateway, importlib.metadata as metadata\n"
         "for found in pkgutil.walk_packages(gateway.__path__, 'gateway.'): __import__(found.name)\n"
         "owners = metadata.packages_distributions()\n"
         "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
