@@ -33,7 +33,6 @@ _BLOCKS = (range(0x80, 0x3400), range(0xA000, 0xAC00), range(0xD7B0, 0xD7FF), ra
 """Code points that may read as something: without CJK, Hangul, cuneiform and hieroglyphs."""
 _LATIN = re.compile(r"LATIN (?:SMALL|CAPITAL|LETTER SMALL CAPITAL|LETTER) (?:LETTER |CAPITAL )?([A-Z])(?: WITH .*)?")
 _SYMBOL = re.compile(r"(?:NEGATIVE (?:CIRCLED|SQUARED) LATIN CAPITAL LETTER|REGIONAL INDICATOR SYMBOL LETTER) ([A-Z])")
-_LEET = str.maketrans("4@310!|$57", "aaeioiisst")
 _Numbers = npt.NDArray[Any]
 
 
@@ -129,12 +128,6 @@ def skeleton(points: _Numbers) -> Skeleton | None:
         long = sizes > n
         out[begins[long] + n] = tables.expansions[which[long], n]
     return Skeleton(out.tobytes().decode("latin-1"), lengths, altered)
-
-
-def leet(text: str) -> str:
-    """Letters for the digits and signs that stand in for them, character by character; lower case. For prose only: it
-    makes letters of the digits that keys are made of."""
-    return text.lower().translate(_LEET)
 
 
 @cache
