@@ -92,6 +92,12 @@ class Hit:
     view: str = "raw"
     """How the text had to be read: `raw`, or of `VIEWS` those it took, from the outermost in: `base64+percent`."""
 
+    def moved(self, by: int) -> Hit:
+        """The same hit in a text in which it stands `by` characters further on."""
+        if by == 0:
+            return self
+        return replace(self, match_start=self.match_start + by, start=self.start + by, end=self.end + by)
+
 
 Candidate = tuple[int, int, int]
 """(first, last, n): a match of pattern number n may begin at `first` to `last`."""

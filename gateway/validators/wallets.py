@@ -17,8 +17,14 @@ _MAX_GAP = 6
 """Characters between two words, such as a line end and the number of the next word."""
 _SHORTEST = 12 * 3 + 11
 """Characters of a phrase of the shortest words."""
+_LONGEST = 12 * (8 + _MAX_GAP)
+"""Characters of the first twelve words of a phrase, if they are the longest."""
+_AHEAD = 4_096
+"""Characters to look ahead where the same few words come again and again."""
+_DISTINCT = 8
+"""Of the first twelve words of a phrase: twelve drawn ones have 11 or more, a word that is said again and again has 1."""
 _WORD = re.compile("[a-z]{3,8}", re.IGNORECASE)
-_LETTERS = re.compile("[a-z]+")
+_LETTERS = re.compile("[a-z]+", re.IGNORECASE)
 _EXTENDED = tuple(bytes.fromhex(v) for v in ("0488ade4", "04358394", "049d7878", "044a4e28", "04b2430c", "045f18bc"))
 """Versions of BIP-32 private keys: xprv tprv (BIP-32), yprv uprv zprv vprv (SLIP-132)."""
 
@@ -58,6 +64,8 @@ def _phrase(value: str, checked: bool) -> int:
             break
         numbers.append(number)
         ends.append(found.end())
+    if len(set(numbers[: PHRASE_LENGTHS[-1]])) < _DISTINCT:
+        return 0
     if not checked:
         return ends[-1] if len(numbers) >= 12 and len(numbers) - len(set(numbers)) <= 2 else 0
     for n in PHRASE_LENGTHS:
@@ -80,7 +88,15 @@ def listed_words(text: str, first: int, last: int) -> int:
         end = start - 1
         while end > last and not text[end - 1].isalpha():
             end -= 1
-    return 0
+    if _distinct(text[first : last + _LONGEST]) >= _DISTINCT:
+        return 0
+    if _distinct(text[first : last + _LONGEST + _AHEAD]) >= _DISTINCT:
+        return last + 1
+    return last + _AHEAD
+
+
+def _distinct(text: str) -> int:
+    return len(set(_LETTERS.findall(text.lower())))
 
 
 def _word_start(text: str, last: int, end: int) -> int:
