@@ -22,7 +22,7 @@ _LONGEST = 12 * (8 + _MAX_GAP)
 _AHEAD = 4_096
 """Characters to look ahead where the same few words come again and again."""
 _DISTINCT = 8
-"""Of the first twelve words of a phrase: twelve drawn ones have 11 or more, a word that is said again and again has 1."""
+"""Of the first twelve words of a phrase: drawn ones have 11 or more, a word that is said again and again makes 1."""
 _WORD = re.compile("[a-z]{3,8}", re.IGNORECASE)
 _LETTERS = re.compile("[a-z]+", re.IGNORECASE)
 _EXTENDED = tuple(bytes.fromhex(v) for v in ("0488ade4", "04358394", "049d7878", "044a4e28", "04b2430c", "045f18bc"))
