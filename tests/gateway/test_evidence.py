@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway.pattern_files import load_patterns
-from tasks.gateway_logs import COLUMNS
+from tasks.gateway_logs import columns
 
 AWS = "AKIA" + "QYLPMN5HHHFPZAM2"
 OTHER = "AKIA" + "QYLPMN5HHHFPZAM3"
@@ -172,5 +172,5 @@ def test_all_columns_are_filled_but_those_that_say_so(gateway_factory, simulator
     assert gateway.post(gateway.chat()).status_code == 403
     assert gateway.post(b"{").status_code == 400
     rows = gateway.rows()
-    empty = {name for name in COLUMNS if all(row.get(name) is None for row in rows)}
+    empty = {name for name in columns() if all(row.get(name) is None for row in rows)}
     assert empty - {"run_id", "segment_no", "dt"} == UNFILLED
