@@ -109,7 +109,7 @@ class Findings(NamedTuple):
     candidates: list[Candidate]
     """In order of their beginning."""
     places: dict[int, list[int]]
-    """Number of a decoder -> where its triggers end, in order."""
+    """Number of a decoder -> where its triggers end, both in order: readings are added in it."""
 
 
 class Matcher(Protocol):
@@ -327,7 +327,7 @@ class HyperscanMatcher:
             for database, numbers in self._decoders:
                 for end, expression in database.scan(data, most):
                     places.setdefault(numbers[expression], []).append(end - MARGIN)
-        return Findings(candidates, places)
+        return Findings(candidates, {number: places[number] for number in sorted(places)})
 
 
 class _Database:

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.decoders import Unreadable
@@ -25,6 +25,7 @@ from worst_texts import worst_texts
 ALL = load_patterns()
 FAST, PLAIN = Engine(ALL, HyperscanMatcher), Engine(ALL, ReMatcher)
 KEY = "AKIA" + "QYLPMN5HHHFPZAM2"
+ANTHROPIC = "sk-ant-" + "api03-a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2"
 CARD = "4111 1111 1111 1111"
 SSN = "536-22-" + "8726"
 PROSE = ("leet", "leet_zero_width")
@@ -219,7 +220,8 @@ def outcome(engine, text):
         return "refused"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
+@example(f"{ANTHROPIC}\x01{base64.urlsafe_b64encode(f'??>>{ANTHROPIC}~~'.encode()).decode()}")
 @given(texts())
 def test_both_matchers_lead_to_the_same_hits(text):
     assert outcome(PLAIN, text) == outcome(FAST, text)
