@@ -77,9 +77,15 @@ def whole(text, rules=REDACT):
 
 
 EXAMPLES = [(p, text) for p in ALL for text in p.match]
+CASES = [
+    pytest.param(p, text, marks=[pytest.mark.full] if n else [], id=f"{p.id}-{n}")
+    for p in ALL
+    for n, text in enumerate(p.match)
+]
+"""The first example of each pattern in `make test`, all of them in `make test-full`."""
 
 
-@pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
+@pytest.mark.parametrize(("pattern", "text"), CASES)
 def test_a_secret_split_at_every_offset_comes_out_as_if_it_were_whole(pattern, text):
     for rules, around in ((REDACT, f"Sure: {text}\nBye"), (rule_set(only=pattern.id), text)):
         clean, expected = whole(around, rules)
@@ -121,7 +127,7 @@ def test_long_runs_and_near_misses_letter_by_letter(only, text, hits):
         assert inspection.matches == expected.matches
 
 
-@pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
+@pytest.mark.parametrize(("pattern", "text"), CASES)
 def test_a_secret_sent_letter_by_letter_never_shows_its_beginning(pattern, text):
     before = "Here you are: "
     secret = Engine([pattern]).scan(before + text)[0]
@@ -134,7 +140,7 @@ def test_a_secret_sent_letter_by_letter_never_shows_its_beginning(pattern, text)
     assert "".join(out) == whole(before + text + "\ndone")[0]
 
 
-@pytest.mark.parametrize(("pattern", "text"), EXAMPLES, ids=lambda v: getattr(v, "id", None))
+@pytest.mark.parametrize(("pattern", "text"), CASES)
 def test_a_block_is_known_before_any_of_the_secret_is_released(pattern, text):
     rules = rule_set("block")
     inspection = Inspection(rules, "a")
