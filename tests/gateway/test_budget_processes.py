@@ -107,7 +107,7 @@ def bill(gateway):
     return settled, broken, workers
 
 
-@pytest.fixture(params=["fakeredis", "redis"])
+@pytest.fixture(params=[pytest.param("fakeredis", marks=pytest.mark.full), "redis"])
 def redis_ledger(request):
     """A server that speaks Redis' protocol on a socket, and Redis itself where it is installed."""
     if request.param == "redis":

@@ -236,7 +236,13 @@ DRESSED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "secret"), DRESSED, ids=lambda v: v if v in DISGUISES else v[:4])
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        pytest.param(*d, marks=[pytest.mark.full] if n % 2 else [], id=f"{d[0]}-{d[1][:4]}")
+        for n, d in enumerate(DRESSED)
+    ],
+)
 def test_nothing_of_a_disguised_secret_leaks_however_it_is_cut(name, secret):
     dressed, before = DISGUISES[name](secret), "Sure, here it is: "
     text = f"{before}{dressed} as you asked\n"
