@@ -12,7 +12,7 @@ demo: .venv/.ready
 	$(BIN)/aispm demo
 
 test: .venv/.ready
-	env -u AISPM_HOME -u AISPM_CONFIG -u AISPM_INVENTORY $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not full"
+	env -u AISPM_HOME -u AISPM_CONFIG -u AISPM_INVENTORY $(BIN)/python -m pytest -q -n 3 --dist loadgroup -m "not full"
 
 test-full: .venv/.ready
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup

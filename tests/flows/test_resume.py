@@ -79,7 +79,7 @@ def test_what_the_first_try_missed_is_reported_not_forgotten_or_slipped_in(
     assert unjudged == [{"n": 0}]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_an_interrupted_run_keeps_what_was_answered_and_goes_on_with_the_same_command(
     number: signal.Signals, home: HomeMaker, target: TargetMaker
 ) -> None:

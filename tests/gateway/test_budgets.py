@@ -210,7 +210,7 @@ def test_what_cost_more_than_was_reserved_is_booked_and_told(start, simulator):
 # -- what the provider did not count ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [400, 401, 429, 500])
+@pytest.mark.parametrize("status", [400, *(pytest.param(s, marks=pytest.mark.full) for s in (401, 429, 500))])
 def test_an_error_of_the_provider_costs_nothing(start, simulator, status):
     gateway = start(budgets=[budget(100_000)])
     simulator.status, simulator.reply = status, {"error": {"message": "no"}}
@@ -272,7 +272,7 @@ def stream_of(gateway, **more):
     return [json.loads(line) for line in lines if line != "[DONE]"]
 
 
-@pytest.mark.parametrize("asked", [True, False, None])
+@pytest.mark.parametrize("asked", [True, False, pytest.param(None, marks=pytest.mark.full)])
 def test_the_counts_of_a_stream_are_asked_for_and_shown_to_those_who_asked(start, simulator, asked):
     gateway = start(budgets=[budget(100_000)])
     chunk = simulator.chunk
