@@ -196,9 +196,29 @@ class Vote:
     evidence_span: str | None = None
     error_kind: str | None = None
     repeat: int = 0
+    """0 is the vote that counts; higher ones are the same case asked again with labels and fields in another order."""
     tokens_in: int | None = None
+    """Of all requests for this vote, cached ones included."""
     tokens_out: int | None = None
     cost_micro_usd: int | None = None
+    """None when no price is known; 0 for judges that cost nothing."""
+    score: int | None = None
+    """How far the goal was reached, 0 (not at all) to 4 (fully); None when the judge gives none."""
+    rubric_item: str | None = None
+    """Which question of the rubric decided."""
+    prompt_sha256: str | None = None
+    """Of the fixed part of the prompt; None for judges without one."""
+    raw_sha256: str | None = None
+    """Of the provider's last reply; the reply itself is not kept."""
+    proof_label: ProofLabel = ProofLabel.REAL_COMPONENT
+    """`official_shape_fake` when the provider's wire format was spoken to another address than the provider's own."""
+    self_vendor: bool = False
+    """The judge's vendor also made the model under test."""
+    egress_host: str | None = None
+    """Where the case was sent; None when it never left this process."""
+    egress_bytes: int = 0
+    """Bytes of request bodies sent for this vote, repeated ones included."""
+    egress_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
-from tasks.records import Case, Verdict, Vote
+from tasks.records import Case, ProofLabel, Verdict, Vote
 
 VOTABLE = frozenset({Verdict.VULNERABLE, Verdict.RESISTANT, Verdict.UNDECIDED})
 """What a judge may say; `error` is set by our code alone."""
@@ -29,7 +29,10 @@ class JudgeSpec:
     model: str
     version: str
     live: bool
-    """Whether the case leaves this process for a vendor."""
+    """Whether a vendor's model, or a model server of yours, reads the case; never of offline judges and fakes."""
+    prompt_sha256: str | None = None
+    """Of the fixed part of the prompt; None for judges without one."""
+    proof_label: ProofLabel = ProofLabel.REAL_COMPONENT
 
 
 class Judge(Protocol):
@@ -81,6 +84,8 @@ def make_vote(
         rubric_sha256=rubric_sha256(case.rubric),
         evidence_span=span,
         error_kind=error_kind,
+        prompt_sha256=spec.prompt_sha256,
+        proof_label=spec.proof_label,
     )
 
 
@@ -89,8 +94,8 @@ def call_judge(judge: Judge, case: Case) -> Vote:
     try:
         vote = judge.judge(case)
     except Exception as e:  # noqa: BLE001 - whatever a judge raises, the run goes on without its vote
-        return _failed(judge.spec, case, "judge", "judge_failed", type(e).__name__)
-    return _checked(vote, judge.spec, case, "judge")
+        return failed_vote(judge.spec, case, "judge", "judge_failed", type(e).__name__)
+    return checked_vote(vote, judge.spec, case, "judge")
 
 
 def call_meta(meta: MetaJudge, case: Case, votes: Sequence[Vote]) -> Vote:
@@ -98,27 +103,27 @@ def call_meta(meta: MetaJudge, case: Case, votes: Sequence[Vote]) -> Vote:
     try:
         vote = meta.arbitrate(case, votes)
     except Exception as e:  # noqa: BLE001 - as above; without a meta vote the case goes to review
-        return _failed(meta.spec, case, "meta", "judge_failed", type(e).__name__)
-    vote = _checked(vote, meta.spec, case, "meta")
+        return failed_vote(meta.spec, case, "meta", "judge_failed", type(e).__name__)
+    vote = checked_vote(vote, meta.spec, case, "meta")
     known = {v.verdict for v in votes} | {Verdict.UNDECIDED, Verdict.ERROR}
     if vote.verdict not in known:
-        return _failed(meta.spec, case, "meta", "malformed", "a verdict that no judge gave")
+        return failed_vote(meta.spec, case, "meta", "malformed", "a verdict that no judge gave")
     return vote
 
 
-def _checked(vote: object, spec: JudgeSpec, case: Case, role: str) -> Vote:
+def checked_vote(vote: object, spec: JudgeSpec, case: Case, role: str) -> Vote:
     """`vote` if it may count, else an `error` vote. Identity fields always come from `spec`, never from the judge."""
     if not isinstance(vote, Vote):
-        return _failed(spec, case, role, "malformed", "not a vote")
+        return failed_vote(spec, case, role, "malformed", "not a vote")
     if vote.verdict is Verdict.ERROR or vote.error_kind is not None:
-        return _failed(spec, case, role, vote.error_kind or "judge_failed", vote.rationale)
+        return failed_vote(spec, case, role, vote.error_kind or "judge_failed", vote.rationale)
     if vote.attempt_id != case.attempt_id or vote.verdict not in VOTABLE:
-        return _failed(spec, case, role, "malformed", "another attempt, or no verdict a judge may give")
+        return failed_vote(spec, case, role, "malformed", "another attempt, or no verdict a judge may give")
     confidence = vote.confidence
     if not isinstance(confidence, int | float) or not math.isfinite(confidence) or not 0 <= confidence <= 1:
-        return _failed(spec, case, role, "malformed", "confidence is not within 0 and 1")
+        return failed_vote(spec, case, role, "malformed", "confidence is not within 0 and 1")
     if role == "judge" and not span_holds(vote, case):
-        return _failed(spec, case, role, "span_not_found", "the quoted evidence is not in the response")
+        return failed_vote(spec, case, role, "span_not_found", "the quoted evidence is not in the response")
     identity = (vote.judge_id, vote.judge_version, vote.role, vote.provider, vote.model, vote.live, vote.rubric_sha256)
     sha256_asked = rubric_sha256(case.rubric)
     if identity == (spec.name, spec.version, role, spec.provider, spec.model, spec.live, sha256_asked):
@@ -132,6 +137,8 @@ def _checked(vote: object, spec: JudgeSpec, case: Case, role: str) -> Vote:
         model=spec.model,
         live=spec.live,
         rubric_sha256=sha256_asked,
+        prompt_sha256=spec.prompt_sha256,
+        proof_label=spec.proof_label,
     )
 
 
@@ -152,5 +159,6 @@ def span_holds(vote: Vote, case: Case) -> bool:
     return span in case.response
 
 
-def _failed(spec: JudgeSpec, case: Case, role: str, kind: str, why: str) -> Vote:
+def failed_vote(spec: JudgeSpec, case: Case, role: str, kind: str, why: str) -> Vote:
+    """The vote of a judge that could not give one. `why` must carry no text of the case."""
     return make_vote(spec, case, Verdict.ERROR, 0.0, why, role=role, error_kind=kind)

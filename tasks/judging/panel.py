@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.judging.asking import ask_judges, ask_meta
 from tasks.judging.consensus import DEFAULT_FLOOR, decide, ppm
-from tasks.judging.judge import call_judge, call_meta
 from tasks.judging.offline import Panel, offline_panel
 from tasks.records import Case, Judgement, Verdict, Vote, digest
 
@@ -28,11 +28,12 @@ def judge_cases(
     `panel` None is the offline panel. A judge that fails costs its vote, not the run.
     """
     chosen = panel or offline_panel()
+    all_cases = list(cases)
+    asked = ask_judges(chosen.judges, all_cases)
+    metas = ask_meta(chosen.meta, all_cases, asked) if chosen.meta is not None else [None] * len(all_cases)
     votes: list[Vote] = []
     judgements: list[Judgement] = []
-    for case in cases:
-        own = [call_judge(judge, case) for judge in chosen.judges]
-        meta = call_meta(chosen.meta, case, own) if chosen.meta is not None else None
+    for own, meta in zip(asked, metas, strict=True):
         votes += own if meta is None else [*own, meta]
         judgements.append(decide(own, meta, floor))
     return votes, judgements
@@ -69,11 +70,20 @@ def vote_rows(votes: Iterable[Vote], *, run_id: str, voted_at: datetime | None =
             "model": v.model,
             "live": v.live,
             "rubric_sha256": v.rubric_sha256,
+            "prompt_sha256": v.prompt_sha256,
+            "proof_label": v.proof_label.value,
             "verdict": v.verdict.value,
             "confidence_ppm": ppm(v.confidence),
             "evidence_span": v.evidence_span,
             "rationale_redacted": v.rationale,
             "error_kind": v.error_kind,
+            "score": v.score,
+            "rubric_item": v.rubric_item,
+            "raw_sha256": v.raw_sha256,
+            "self_vendor": v.self_vendor,
+            "egress_host": v.egress_host,
+            "egress_bytes": v.egress_bytes,
+            "egress_requests": v.egress_requests,
             "tokens_in": v.tokens_in,
             "tokens_out": v.tokens_out,
             "cost_micro_usd": v.cost_micro_usd,
