@@ -165,7 +165,7 @@ def plan(
 
 def offered(asset: Asset) -> frozenset[str]:
     """The channels a target gives us, from its kind, wire format and declaration."""
-    channels = {"chat", "usage"}
+    channels = {"chat", "usage", "burst"}
     if asset.props.get("wire_format") == "openai_responses":
         channels |= {"system_prompt", "tool_trace"}
         if asset.props.get("mailbox_url"):
@@ -452,11 +452,10 @@ def request_for(
         PlantedTool(
             t["name"],
             t["description"],
-            {
-                "type": "object",
-                "properties": {n: {"type": "string", "description": d} for n, d in t.get("parameters", {}).items()},
-            },
-            t["result"],
+            {"type": "object", "properties": _properties(t)},
+            (t["result"], *t.get("later_results", ())),
+            t.get("later_description"),
+            t.get("effect"),
         )
         for t in plant.get("tools", ())
     )
@@ -470,9 +469,21 @@ def request_for(
         principal=own,
         control_principal=other if foreign else None,
         max_tokens=family.max_tokens,
+        state=plant.get("state", {}),
+        tool_rounds=family.tool_rounds,
+        burst=family.burst,
     )
     foreign_tenants = frozenset(t for p, t in tenants.items() if p != own) - ({tenants[own]} if own else set())
-    return request, Context(values, tuple(foreign), tuple(mine), foreign_tenants, offered(asset))
+    return request, Context(values, tuple(foreign), tuple(mine), foreign_tenants, offered(asset), plant)
+
+
+def _properties(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON schemas of a planted tool's arguments: all are texts, some with listed values or a default."""
+    values = tool.get("values", {})
+    return {
+        name: {"type": "string", "description": text, **values.get(name, {})}
+        for name, text in tool.get("parameters", {}).items()
+    }
 
 
 def _trace_json(calls: Sequence[ToolCall], secrets_known: tuple[str, ...]) -> str:

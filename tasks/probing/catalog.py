@@ -16,11 +16,12 @@ from tasks.probing.transforms import TRANSFORMS
 from tasks.records import Severity, canonical_json, digest
 from tasks.settings import PROBES
 from tasks.strict_yaml import Lines, load_yaml
+from tasks.targets.target import NEW_SESSION
 
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z][a-z0-9_]*(?:\.[a-z]+)?)\s*\}\}")
 _PARTS = {"canary_joined": ("a", "b"), "canary_secret": (), "sink_url": ("host",)}
 """What may follow the dot in `{{ var.x }}`, by kind of variable."""
-_TRACE_CONDITIONS = ("tool_called", "no_tool_calls")
+_TRACE_CONDITIONS = ("tool_called", "no_tool_calls", "tool_order", "tool_count", "tool_identity", "undisclosed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class Family:
     max_tokens: int
     measures_length: bool
     """A cut-off reply is then a defence at work, not a broken observation."""
+    tool_rounds: int
+    """Answers to tool calls per exchange."""
+    burst: int
+    """Requests at once in place of a conversation; 0 = a conversation."""
     vars: Mapping[str, str]
     """Name -> kind."""
     seeds: tuple[Seed, ...]
@@ -136,6 +141,8 @@ def load_family(path: Path) -> Family:
         finding_kind=data["finding_kind"],
         max_tokens=data.get("max_tokens", 512),
         measures_length=data.get("measures_length", False),
+        tool_rounds=data.get("tool_rounds", 4),
+        burst=data.get("burst", 0),
         vars={name: spec["kind"] for name, spec in data["vars"].items()},
         seeds=tuple(
             Seed(s["id"], s["split"], tuple((t["role"], t["content"]) for t in s["turns"]), s.get("plant", {}))
@@ -191,6 +198,9 @@ class _Lint:
             seen.add(seed["id"])
             if seed["turns"][-1]["role"] != "user":
                 raise self._fail("the last turn must be the user's", "seeds", i, "turns")
+            if any(t["role"] == NEW_SESSION for t in (seed["turns"][0], seed["turns"][-1])):
+                raise self._fail("a new session starts between two turns", "seeds", i, "turns")
+            self._plants(seed.get("plant", {}), i)
         if not any(s["split"] == "held_out" for s in seeds):
             raise self._fail("at least one seed must be `held_out`", "seeds")
         # A searched string that the attacker sends himself would come back in any polite refusal.
@@ -206,6 +216,21 @@ class _Lint:
                     raise self._fail(
                         f"`{{{{ {name} }}}}` is searched for and must not be sent; use its halves", "seeds", i
                     )
+
+    def _plants(self, plant: Mapping[str, Any], i: int) -> None:
+        """What a tool's effect and listed values refer to must be arguments of that tool."""
+        for j, tool in enumerate(plant.get("tools", ())):
+            effect = tool.get("effect", {})
+            for name in tool.get("values", {}):
+                if name not in tool.get("parameters", {}):
+                    problem = f"`{name}` is no parameter of `{tool['name']}`"
+                    raise self._fail(problem, "seeds", i, "plant", "tools", j, "values")
+            for part in ("key", "value"):
+                if part in effect and effect[part] not in tool.get("parameters", {}):
+                    raise self._fail(
+                        f"the effect's {part} `{effect[part]}` is no parameter of `{tool['name']}`",
+                        "seeds", i, "plant", "tools", j, "effect",
+                    )  # fmt: skip
 
     def _transforms(self) -> None:
         for i, stage in enumerate(self._data["transforms"]["product"]):
@@ -235,8 +260,7 @@ class _Lint:
                 raise self._fail("tool conditions need `tool_trace` or `client_tools` in requires", "assert", i)
             if "differential" in conditions and "citations" not in requires:
                 raise self._fail("a differential needs `citations` in requires", "assert", i)
-            if "metering" in conditions and "usage" not in requires:
-                raise self._fail("metering needs `usage` in requires", "assert", i)
+            self._measured(conditions, i)
         if sum("judge" in clause for clause in self._data["assert"]) > 1:
             raise self._fail("one judge clause at most", "assert")
 
@@ -249,7 +273,15 @@ class _Lint:
             raise self._fail("a refusal is a failure in the control group only", "assert", i)
         if conditions.get("tool_called") == {}:
             raise self._fail("tool_called needs a name, name_match or args_match", "assert", i)
+        order = conditions.get("tool_order", {})
+        if order and ("first" in order) is ("without" in order):
+            raise self._fail("tool_order needs `then` and either `first` or `without`", "assert", i)
         patterns = [
+            *(order.get(part, {}).get("name_match") for part in ("first", "then", "without")),
+            conditions.get("tool_count", {}).get("name_match"),
+            conditions.get("tool_identity", {}).get("name_match"),
+            conditions.get("undisclosed", {}).get("name_match"),
+            conditions.get("state_diff", {}).get("key_match"),
             conditions.get("output_regex"),
             conditions.get("tool_called", {}).get("name_match"),
             conditions.get("in_set", {}).get("pattern"),
@@ -260,6 +292,20 @@ class _Lint:
                     re.compile(PLACEHOLDER.sub("x", pattern))
                 except re.error as e:
                     raise self._fail(f"not a valid regular expression: {e}", "assert", i) from None
+
+    def _measured(self, conditions: Mapping[str, Any], i: int) -> None:
+        """What counts or compares needs the channel that it counts in, and the stores that it compares."""
+        metering, diff = conditions.get("metering", {}), conditions.get("state_diff")
+        if "tokens_out_over" in metering and "usage" not in self._data["requires"]:
+            raise self._fail("metering needs `usage` in requires", "assert", i)
+        if "unthrottled" in metering and not ("burst" in self._data["requires"] and self._data.get("burst")):
+            raise self._fail("`unthrottled` needs `burst` in requires and a number in `burst`", "assert", i)
+        if diff is not None:
+            effects = [
+                t["effect"] for s in self._data["seeds"] for t in s.get("plant", {}).get("tools", ()) if "effect" in t
+            ]
+            if not any(e["store"] == diff["store"] for e in effects):
+                raise self._fail(f"no planted tool has an effect on the store `{diff['store']}`", "assert", i)
 
     def _rubric(self, rubric: str, i: int) -> None:
         """Own families may bring their own rubrics folder beside the groups, or use the built-in ones."""

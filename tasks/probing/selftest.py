@@ -10,7 +10,7 @@ from tasks.probing.catalog import Family, substitute
 from tasks.probing.detectors import Context, contains, evaluate
 from tasks.probing.expand import fixed_values, render, templates
 from tasks.records import ToolCall, Verdict, canonical_json
-from tasks.targets.target import Citation, Reply
+from tasks.targets.target import Burst, Citation, Reply
 
 FOREIGN_DOCUMENT = "foreign-document"
 """How selftests name a document that another tenant planted; its chunks are `foreign-document#0` and so on."""
@@ -42,9 +42,11 @@ def replay(family: Family) -> list[SelftestResult]:
     values = fixed_values(family)
     tenants = {d["tenant"] for seed in family.seeds for d in seed.plant.get("documents", ())}
     own = (OWN_DOCUMENT,) if "own" in tenants else ()
-    context = Context(values, (FOREIGN_DOCUMENT,), own, frozenset({FOREIGN_TENANT}))
     results = []
     for test in family.tests:
+        seed = family.seed(test["seed"]) if "seed" in test else family.seeds[0]
+        plant = substitute(dict(seed.plant), values)
+        context = Context(values, (FOREIGN_DOCUMENT,), own, frozenset({FOREIGN_TENANT}), plant=plant)
         actual = evaluate(family, _reply(substitute(dict(test), values)), context).verdict
         results.append(SelftestResult(family.family_id, test["kind"], test["name"], Verdict(test["expect"]), actual))
     return results
@@ -53,8 +55,18 @@ def replay(family: Family) -> list[SelftestResult]:
 def _reply(test: Mapping[str, Any]) -> Reply:
     control = Reply(text=test["control"], finish="stop", citations=()) if "control" in test else None
     citations = tuple(Citation(c["id"], c.get("tenant")) for c in test.get("citations", ()))
+    burst = test.get("burst")
+    said: list[str] = []
+    offsets = []
+    for call in test.get("trace", ()):
+        said += [call["said"]] if "said" in call else []
+        offsets.append(len("\n\n".join(said)))
+    said += [test["reply"]] if test.get("reply") else []
     return Reply(
-        text=test.get("reply", ""),
+        text="\n\n".join(said),
+        said_before=tuple(offsets),
+        state=test.get("state"),
+        burst=None if burst is None else Burst(burst["sent"], burst["throttled"], burst["announced"]),
         tool_calls=tuple(ToolCall(c["name"], c["arguments"], c.get("result")) for c in test.get("trace", ())),
         finish=test.get("finish", "stop"),
         tokens_out=test.get("tokens_out", 20),

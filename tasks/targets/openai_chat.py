@@ -7,16 +7,15 @@ retrieval application it also plants documents as one tenant, asks as another an
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tasks.records import Asset, ToolCall, canonical_json, digest
 from tasks.targets.credentials import bearer_of, url_of
-from tasks.targets.target import Citation, Reply, Request
+from tasks.targets.target import NEW_SESSION, Burst, Citation, Reply, Request
 from tasks.targets.wire import Answer, Wire
-
-MAX_TOOL_ROUNDS = 4
-"""Tool answers per exchange; a target that still calls tools then is cut off and its trace kept."""
+from tasks.targets.world import World
 
 
 class OpenAIChat:
@@ -32,6 +31,8 @@ class OpenAIChat:
         await self._wire.close()
 
     async def converse(self, request: Request) -> Reply:
+        if request.burst:
+            return await self._burst(request)
         planted: list[tuple[str, str | None]] = []
         before = self._wire.sent
         try:
@@ -57,22 +58,37 @@ class OpenAIChat:
         messages: list[dict[str, Any]] = []
         if request.system is not None:
             messages.append({"role": "system", "content": request.system})
-        talk = Talk()
+        talk = Talk(World(request.tools, request.state))
         for i, (role, content) in enumerate(request.turns):
+            if role == NEW_SESSION:
+                messages = messages[: request.system is not None]
+                continue
             messages.append({"role": role, "content": content})
             following = request.turns[i + 1][0] if i + 1 < len(request.turns) else None
             if role == "user" and following != "assistant":
                 answer = await self._exchange(request, messages, bearer, talk)
+                talk.exchanges += 1
                 if answer.error_kind is not None:
                     return talk.reply(answer.error_kind)
         return talk.reply(None)
 
+    async def _burst(self, request: Request) -> Reply:
+        """The first turn many times at once; short answers do, since what counts is whether anything slows us down."""
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": request.turns[0][1]}],
+            "max_tokens": request.max_tokens or 16,
+        }
+        before = self._wire.sent
+        url, bearer = f"{self._url}/chat/completions", bearer_of(self._asset, request.principal)
+        answers = await self._wire.burst(url, body, bearer, request.burst)
+        return burst_reply(body, answers, self._wire.sent - before)
+
     async def _exchange(
         self, request: Request, messages: list[dict[str, Any]], bearer: str | None, talk: Talk
     ) -> Answer:
-        results = {tool.name: tool.result for tool in request.tools}
         answer = Answer({}, None, None, "malformed")
-        for _ in range(MAX_TOOL_ROUNDS):
+        for _ in range(request.tool_rounds):
             body: dict[str, Any] = {"model": self._model, "messages": messages, "temperature": 0}
             if request.max_tokens is not None:
                 body["max_tokens"] = request.max_tokens
@@ -80,7 +96,13 @@ class OpenAIChat:
                 body["tools"] = [
                     {
                         "type": "function",
-                        "function": {"name": t.name, "description": t.description, "parameters": dict(t.parameters)},
+                        "function": {
+                            "name": t.name,
+                            "description": t.later_description
+                            if talk.exchanges and t.later_description is not None
+                            else t.description,
+                            "parameters": dict(t.parameters),
+                        },
                     }
                     for t in request.tools
                 ]
@@ -88,7 +110,7 @@ class OpenAIChat:
             answer = await self._wire.send("POST", f"{self._url}/chat/completions", body, bearer)
             if answer.error_kind is not None:
                 return answer
-            message = talk.read_chat(answer, results)
+            message = talk.read_chat(answer)
             if message is None:
                 return Answer({}, answer.status, answer.response_sha256, "malformed")
             if talk.finish == "content_filter":
@@ -97,9 +119,10 @@ class OpenAIChat:
             calls = message.get("tool_calls") or []
             if not calls:
                 return answer
+            results = [call.result for call in talk.calls[-len(calls) :]]
             messages += [
-                {"role": "tool", "tool_call_id": c["id"], "content": results.get(c["function"]["name"], "no such tool")}
-                for c in calls
+                {"role": "tool", "tool_call_id": c["id"], "content": result}
+                for c, result in zip(calls, results, strict=True)
             ]
         return answer
 
@@ -107,9 +130,14 @@ class OpenAIChat:
 class Talk:
     """What one conversation has gathered so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World | None = None) -> None:
+        self._world = world
+        """Answers the calls, where the prober plays the tools."""
+        self.exchanges = 0
+        """Finished ones."""
         self.texts: list[str] = []
         self.calls: list[ToolCall] = []
+        self.said_before: list[int] = []
         self.finish: str | None = None
         self.tokens_in: int | None = None
         self.tokens_out: int | None = None
@@ -120,7 +148,11 @@ class Talk:
     def sending(self, body: Mapping[str, Any]) -> None:
         self.requests.append(canonical_json(body))
 
-    def read_chat(self, answer: Answer, results: Mapping[str, str]) -> dict[str, Any] | None:
+    def called(self, call: ToolCall) -> None:
+        self.said_before.append(len("\n\n".join(self.texts)))
+        self.calls.append(call)
+
+    def read_chat(self, answer: Answer) -> dict[str, Any] | None:
         """The assistant message in canonical form; None when the reply has not the shape of one."""
         self.responses.append(answer.response_sha256 or "")
         choices = answer.data.get("choices")
@@ -140,7 +172,8 @@ class Talk:
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):
                 return None
             name, arguments = function["name"], function.get("arguments")
-            self.calls.append(ToolCall(name, read_arguments(arguments), results.get(name)))
+            read = read_arguments(arguments)
+            self.called(ToolCall(name, read, None if self._world is None else self._world.answer(name, read)))
             identifier = raw.get("id") if isinstance(raw.get("id"), str) else f"call_{len(self.calls)}_{i}"
             written = arguments if isinstance(arguments, str) else json.dumps(arguments)
             calls.append({"id": identifier, "type": "function", "function": {"name": name, "arguments": written}})
@@ -172,6 +205,8 @@ class Talk:
         return Reply(
             text="\n\n".join(self.texts),
             tool_calls=tuple(self.calls),
+            said_before=tuple(self.said_before),
+            state=(self._world.stores or None) if self._world is not None else None,
             finish=self.finish,
             tokens_in=self.tokens_in,
             tokens_out=self.tokens_out,
@@ -183,17 +218,22 @@ class Talk:
 
 
 def with_tries(reply: Reply, control: Reply | None, tries: int) -> Reply:
+    return replace(reply, control=control, tries=tries)
+
+
+def burst_reply(body: Mapping[str, Any], answers: Sequence[Answer], tries: int) -> Reply:
+    """What a burst says. One answer must have been served: a target that fails for everyone limits nobody."""
+    served = sum(a.error_kind is None for a in answers)
+    throttled = sum(a.status == 429 for a in answers)
+    faults = [a.error_kind for a in answers if a.error_kind is not None and a.status != 429]
+    broken = faults[0] if faults and served + throttled <= len(answers) // 2 else None
     return Reply(
-        text=reply.text,
-        tool_calls=reply.tool_calls,
-        finish=reply.finish,
-        tokens_in=reply.tokens_in,
-        tokens_out=reply.tokens_out,
-        citations=reply.citations,
-        control=control,
-        request_sha256=reply.request_sha256,
-        response_sha256=reply.response_sha256,
-        error_kind=reply.error_kind,
+        text=f"{served} of {len(answers)} requests at once were answered, {throttled} were throttled",
+        finish="stop",
+        burst=Burst(len(answers), throttled, any(a.announces_limit for a in answers)),
+        request_sha256=digest(canonical_json(body)),
+        response_sha256=digest(*(a.response_sha256 or "" for a in answers)),
+        error_kind=broken,
         tries=tries,
     )
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from tasks.records import Asset, ToolCall
 from tasks.targets.credentials import bearer_of, url_of
-from tasks.targets.openai_chat import Talk, plain_text, read_arguments, with_tries
-from tasks.targets.target import Reply, Request
+from tasks.targets.openai_chat import Talk, burst_reply, plain_text, read_arguments, with_tries
+from tasks.targets.target import NEW_SESSION, Reply, Request
 from tasks.targets.wire import Answer, Wire
 
 
@@ -31,6 +31,11 @@ class OpenAIResponses:
 
     async def converse(self, request: Request) -> Reply:
         before = self._wire.sent
+        if request.burst:
+            body = {"model": self._model, "input": request.turns[0][1], "max_output_tokens": 16, "store": False}
+            bearer = bearer_of(self._asset, request.principal)
+            answers = await self._wire.burst(f"{self._url}/responses", body, bearer, request.burst)
+            return burst_reply(body, answers, self._wire.sent - before)
         received: list[str] = []
         try:
             for mail in request.mails:
@@ -54,6 +59,9 @@ class OpenAIResponses:
         talk = Talk()
         history: list[dict[str, Any]] = []
         for i, (role, content) in enumerate(request.turns):
+            if role == NEW_SESSION:
+                history = []
+                continue
             history.append({"role": role, "content": content})
             following = request.turns[i + 1][0] if i + 1 < len(request.turns) else None
             if role != "user" or following == "assistant":
@@ -93,7 +101,7 @@ def _read(talk: Talk, answer: Answer) -> str | None:
             if not isinstance(item.get("name"), str):
                 return None
             result = item.get("output") if isinstance(item.get("output"), str) else None
-            talk.calls.append(ToolCall(item["name"], read_arguments(item.get("arguments")), result))
+            talk.called(ToolCall(item["name"], read_arguments(item.get("arguments")), result))
     text = "\n".join(t for t in texts if t)
     if text:
         talk.texts.append(text)

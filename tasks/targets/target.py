@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tasks.records import ToolCall
+
+Stores = Mapping[str, Mapping[str, str]]
+"""Store (`files`, `rows`, `memory`) -> key -> text: what planted tools read and change."""
+
+NEW_SESSION = "new_session"
+"""Role of a turn that starts a fresh conversation: history is forgotten, what tools have stored stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +23,12 @@ class PlantedTool:
     description: str
     parameters: Mapping[str, Any]
     """JSON schema of the arguments."""
-    result: str
-    """What the prober says the tool returned."""
+    results: tuple[str, ...]
+    """What the prober says the tool returned, call by call; the last one again for every further call."""
+    later_description: str | None = None
+    """Takes the place of the description from the second exchange on, after the first was accepted."""
+    effect: Mapping[str, str] | None = None
+    """`do` (read, list, run, write, append, delete), `store`, and which arguments are `key` and `value`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +60,8 @@ class Request:
     """One conversation to hold with a target."""
 
     turns: tuple[tuple[str, str], ...]
-    """(role, content), role `user` or `assistant`. An assistant turn is forged history; two user turns in a row are
-    two exchanges, with the target's own answer in between."""
+    """(role, content), role `user`, `assistant` or `new_session`. An assistant turn is forged history; two user turns
+    in a row are two exchanges, with the target's own answer in between."""
     system: str | None = None
     tools: tuple[PlantedTool, ...] = ()
     documents: tuple[PlantedDocument, ...] = ()
@@ -61,6 +71,23 @@ class Request:
     control_principal: str | None = None
     """Ask the last question as this principal first, to see that the planted documents can be found at all."""
     max_tokens: int | None = 512
+    state: Stores = field(default_factory=dict)
+    """What the planted tools find in their stores at the start."""
+    tool_rounds: int = 4
+    """Tool answers per exchange; a target that still calls tools then is cut off and its trace kept."""
+    burst: int = 0
+    """Send the first turn so many times at once and count what is throttled, instead of a conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What came of many requests at once."""
+
+    sent: int
+    throttled: int
+    """Answered by 429."""
+    announced: bool
+    """Some answer carried rate-limit headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +109,11 @@ class Reply:
     """`timeout connect http_<status> malformed too_large filtered throttled auth plant_failed budget circuit_open`."""
     tries: int = 0
     """Requests sent for this conversation, repeated ones included."""
+    said_before: tuple[int, ...] = ()
+    """For each call, how many characters of `text` the target had said before it."""
+    state: Stores | None = None
+    """The stores of the planted tools at the end; None when none was planted."""
+    burst: Burst | None = None
 
 
 class Target(Protocol):

@@ -13,7 +13,7 @@ import random
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -31,6 +31,9 @@ _FILTER_CODES = frozenset(
 )
 _GATEWAY_REASON = re.compile(r"(DLP|INJECTION|EGRESS|POLICY)\.[A-Z0-9_.]+")
 """Reason codes of an aispm gateway's policy decisions."""
+
+_LIMIT_HEADERS = ("x-ratelimit-", "x-rate-limit-", "ratelimit", "anthropic-ratelimit-", "retry-after")
+"""Beginnings of header names by which services announce limits; httpx lowers their case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Answer:
     error_kind: str | None
     body: str = ""
     """Start of what a refused request was told; for telling filters apart, never stored."""
+    announces_limit: bool = False
+    """The reply carries rate-limit headers (`x-ratelimit-…`, `ratelimit…`, `retry-after`)."""
 
 
 class Gate:
@@ -154,6 +159,23 @@ class Wire:
                 await asyncio.sleep(delay)
         return answer
 
+    async def burst(self, url: str, body: dict[str, Any], bearer: str | None, count: int) -> list[Answer]:
+        """`count` equal requests at once, each sent a single time and past the shared pause: the question is whether
+        the target slows anybody down. Each is charged to the budget, so this way round the limiter is capped too."""
+        if origin(url) not in self._origins:
+            return [Answer({}, None, None, "connect", "outside the declared origin")]
+        await self._gate.wait()
+        allowed = 0
+        while allowed < count and self._gate.enter():
+            allowed += 1
+        if allowed < count:
+            return [Answer({}, None, None, self._gate.stopped or "budget")]
+        self.sent += count
+        answers = await asyncio.gather(*(self._once("POST", url, body, bearer) for _ in range(count)))
+        if pauses := [after for _, after in answers if after is not None]:
+            self._gate.pause(min(max(pauses), self._pace.retry_after_cap_s))
+        return [answer for answer, _ in answers]
+
     async def _once(
         self, method: str, url: str, body: dict[str, Any] | None, bearer: str | None
     ) -> tuple[Answer, float | None]:
@@ -180,7 +202,8 @@ class Wire:
         except (httpx.InvalidURL, ValueError, UnicodeError):
             return Answer({}, None, None, "malformed"), None
         raw = b"".join(parts)
-        return _classify(response, raw), _retry_after(response)
+        limits = any(name.startswith(_LIMIT_HEADERS) for name in response.headers)
+        return replace(_classify(response, raw), announces_limit=limits), _retry_after(response)
 
 
 def _classify(response: httpx.Response, raw: bytes) -> Answer:

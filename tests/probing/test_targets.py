@@ -150,7 +150,7 @@ def tool_call(name: str, arguments: Any, **extra: Any) -> bytes:
     return json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).encode()
 
 
-TOOLS = (PlantedTool("look", "Looks.", {"type": "object", "properties": {}}, "seen"),)
+TOOLS = (PlantedTool("look", "Looks.", {"type": "object", "properties": {}}, ("seen",)),)
 
 
 def test_the_tool_loop_answers_from_the_plan(serve: Any, asset: Any, chat: Any, answer: Any) -> None:
