@@ -196,7 +196,8 @@ class Vote:
     evidence_span: str | None = None
     error_kind: str | None = None
     repeat: int = 0
-    """0 is the vote that counts; higher ones are the same case asked again with labels and fields in another order."""
+    """0 is the first asking; 1 to 9 the same case again with labels and fields in another order (purpose `swap`); 10, 20
+    and so on a rerun after judges could not be reached."""
     tokens_in: int | None = None
     """Of all requests for this vote, cached ones included."""
     tokens_out: int | None = None
@@ -219,6 +220,13 @@ class Vote:
     egress_bytes: int = 0
     """Bytes of request bodies sent for this vote, repeated ones included."""
     egress_requests: int = 0
+    purpose: str = "case"
+    """`case`, or what tests the judge itself: `gold` a known answer, `pair` the same with text aimed at the judge,
+    `swap` the same case in another order. Only `case` votes decide."""
+    quarantined: bool = False
+    """Given while the judge failed its health test: kept, never counted."""
+    expected: str | None = None
+    """The verdict that a sound judge gives, where `purpose` is not `case`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +240,14 @@ class Judgement:
     proposal: Verdict
     """What a reviewer is asked to confirm; equals `verdict` when automatic."""
     pattern: str
-    """The votes as letters, in order of judge id, e.g. `VRU`."""
+    """The votes as letters, in order of judge id, e.g. `VRU`; E is an error, Q a quarantined judge."""
     confidence: float
     reason: str
+    p_ppm: int | None = None
+    """Calibrated probability of `vulnerable` given the votes, millionths; None = uncalibrated."""
+    lambda_ppm: int | None = None
+    """Least max(p, 1 - p) for a verdict without a human, millionths."""
+    calibration_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
 -- One row per (attempt, judge, version, repeat). The meta-judge's vote has role `meta`.
+-- purpose: `case` decides; `gold`, `pair` and `swap` test the judge, on an attempt id of their own or a later repeat, and
+-- `expected` is what a sound judge says there. Null purpose = case (rows of earlier versions).
 create table judge_votes (
     attempt_id VARCHAR NOT NULL,
     judge_id VARCHAR NOT NULL,
@@ -27,6 +29,9 @@ create table judge_votes (
     tokens_in BIGINT,
     tokens_out BIGINT,
     cost_micro_usd BIGINT,
+    purpose VARCHAR check (purpose in ('case', 'gold', 'pair', 'swap')),
+    quarantined BOOLEAN,
+    expected VARCHAR check (expected in ('vulnerable', 'resistant', 'undecided')),
     voted_at TIMESTAMPTZ NOT NULL,
     dt DATE NOT NULL,
     primary key (attempt_id, judge_id, judge_version, repeat)

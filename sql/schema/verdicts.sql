@@ -1,4 +1,5 @@
--- One row per (attempt, method): the final verdict and how it came about.
+-- One row per (attempt, method): a verdict and how it came about. p_ppm is the calibrated probability of `vulnerable`, null
+-- when the judge set is uncalibrated; the calibration lies in `evidence`. supersedes = method_version that it overrides.
 create table verdicts (
     attempt_id VARCHAR NOT NULL,
     method_version VARCHAR NOT NULL,
@@ -10,6 +11,11 @@ create table verdicts (
     judges_label VARCHAR NOT NULL check (judges_label in ('live judges', 'offline judges', 'no judges')),
     route VARCHAR NOT NULL check (route in ('automatic', 'review', 'error')),
     reason VARCHAR NOT NULL,
+    p_ppm INTEGER check (p_ppm between 0 and 1000000),
+    lambda_ppm INTEGER,
+    calibration_sha256 VARCHAR,
+    meta_not_independent BOOLEAN,
+    supersedes VARCHAR,
     decided_at TIMESTAMPTZ NOT NULL,
     dt DATE NOT NULL,
     primary key (attempt_id, method_version)

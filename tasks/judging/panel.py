@@ -87,6 +87,9 @@ def vote_rows(votes: Iterable[Vote], *, run_id: str, voted_at: datetime | None =
             "tokens_in": v.tokens_in,
             "tokens_out": v.tokens_out,
             "cost_micro_usd": v.cost_micro_usd,
+            "purpose": v.purpose,
+            "quarantined": v.quarantined,
+            "expected": v.expected,
             "voted_at": at,
             "dt": at.date(),
         }

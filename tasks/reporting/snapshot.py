@@ -299,7 +299,7 @@ def _judges(con: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
                   count(*) filter (v.verdict = 'resistant') as resistant,
                   count(*) filter (v.verdict = 'undecided') as undecided,
                   count(*) filter (v.verdict = 'error') as error
-           from votes as v where v.run_id = ?
+           from votes as v where v.run_id = ? and v.purpose = 'case'
            group by all order by v.judge_id, v.provider, v.model, v.live""",
         run_id,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import pytest
@@ -126,8 +127,9 @@ def test_a_vote_marked_invalid_does_not_count() -> None:
     assert decide(votes, meta("V")).pattern == "VEE"
 
 
-def test_repeats_do_not_vote() -> None:
-    votes = [*panel("VVR"), vote("R", "j0", repeat=1), vote("R", "j1", repeat=1)]
+def test_tests_of_a_judge_do_not_vote() -> None:
+    swapped = [replace(vote("R", judge, repeat=1), purpose="swap") for judge in ("j0", "j1")]
+    votes = [*panel("VVR"), *swapped]
     assert decide(votes, meta("V")).verdict is V
 
 

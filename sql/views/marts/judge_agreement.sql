@@ -3,7 +3,7 @@
 with votes as (
     select run_id, attempt_id, judge_id, live, verdict
     from stg_judge_votes
-    where role = 'judge' and verdict in ('vulnerable', 'resistant')
+    where role = 'judge' and purpose = 'case' and not quarantined and verdict in ('vulnerable', 'resistant')
     qualify row_number() over (
         partition by run_id, attempt_id, judge_id order by judge_version desc, repeat desc
     ) = 1

@@ -1,4 +1,4 @@
--- One row per (attempt, judge, version, repeat). The meta-judge's vote has role `meta`.
+-- One row per (attempt, judge, version, repeat). The meta-judge's vote has role `meta`; only purpose `case` decides.
 select
     attempt_id,
     judge_id,
@@ -27,6 +27,9 @@ select
     tokens_in,
     tokens_out,
     cost_micro_usd,
+    coalesce(purpose, 'case') as purpose,
+    coalesce(quarantined, false) as quarantined,
+    expected,
     voted_at,
     dt,
     recorded_at,
