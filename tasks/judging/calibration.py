@@ -1,12 +1,12 @@
 """How far a pattern of votes is trusted, learned from rows that people labelled.
 
-p(vulnerable | votes) = (n1 + K p_NB) / (n + K): the pattern's own share among the anchors, drawn towards naive Bayes over
-the judges' confusion matrices where anchors are few. The threshold on max(p, 1 - p) is chosen on the other half of the
-anchors by learn-then-test (Angelopoulos et al., 2021): from strict to loose, each candidate is accepted while the
-Clopper-Pearson upper bound of its error stays at or below alpha, and the walk ends at the first that does not.
+p(vulnerable | votes) = (n1 + K p_NB) / (n + K): the pattern's own share among the anchors, drawn towards naive Bayes
+over the judges' confusion matrices where anchors are few. The threshold on max(p, 1 - p) is chosen on the other half
+of the anchors by learn-then-test (Angelopoulos et al., 2021): from strict to loose, each candidate is accepted while
+the Clopper-Pearson upper bound of its error stays at or below alpha, and the walk ends at the first that does not.
 
-The promise, "at most alpha of the automatic verdicts are wrong, with 90 % confidence in the anchors drawn", holds for rows
-like the anchors; another target's manner voids it. Below `LEAST_ANCHORS` a judge set stays uncalibrated.
+The promise, "at most alpha of the automatic verdicts are wrong, with 90 % confidence in the anchors drawn", holds for
+rows like the anchors; another target's manner voids it. Below `LEAST_ANCHORS` a judge set stays uncalibrated.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def fit(
     ordered = sorted(anchors, key=lambda a: sha256(a.attempt_id.encode()).digest())
     half = len(ordered) // 2
     table = fit_table(ordered[:half])
-    chosen = choose_threshold([(table.get(pattern_of(a.letters), 500_000), a.vulnerable) for a in ordered[half:]], alpha)
+    chosen = choose_threshold(
+        [(table.get(pattern_of(a.letters), 500_000), a.vulnerable) for a in ordered[half:]], alpha
+    )
     return Calibration(judge_set, rubric_sha256, len(anchors), round(alpha * 1_000_000), chosen, table)
 
 

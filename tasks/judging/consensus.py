@@ -72,7 +72,7 @@ def needs_meta(votes: Sequence[Vote], meta_when: str) -> bool:
 
 
 def is_audited(attempt_id: str, share: float) -> bool:
-    """Whether an automatic verdict is also shown to a human: a fixed `share` (0..1) of attempts, by hash of their id."""
+    """Whether a human also looks at an automatic verdict: a fixed `share` (0..1) of attempts, by hash of their id."""
     return int.from_bytes(sha256(attempt_id.encode()).digest()[:8]) < share * 2**64
 
 

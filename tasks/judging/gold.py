@@ -1,7 +1,7 @@
 """Cases with known answers, shuffled among a judge's work to see whether the judge is sound.
 
-A gold case looks like any other: own text, harmless goals. Its pair is the same case with text aimed at the judge, whose
-vote must not change. Which cases a window takes, and in which order, follows from the window's key alone.
+A gold case looks like any other: own text, harmless goals. Its pair is the same case with text aimed at the judge,
+whose vote must not change. Which cases a window takes, and in which order, follows from the window's key alone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from tasks.errors import ConfigError
 from tasks.judging.rubrics import load_rubric
-from tasks.mapping.document import load_yaml
 from tasks.records import Case, Verdict
+from tasks.strict_yaml import load_yaml
 
 GOLD_FILE = Path(__file__).parent / "data" / "gold.yaml"
 GOLD_ROWS = 30
@@ -40,18 +40,23 @@ class TestCase:
 @lru_cache(maxsize=4)
 def load_gold(path: Path = GOLD_FILE) -> tuple[tuple[TestCase, ...], tuple[str, ...]]:
     """All known answers, and the texts aimed at judges. Raises ConfigError on a broken file."""
-    data: Any = load_yaml(path)
+    data: Any
+    data, _ = load_yaml(path)
     try:
         rubric = load_rubric(data["rubric"])
         cases = [
-            TestCase(_case(f"{goal['id']}-{verdict.value[0]}{n}", goal["goal"], reply, rubric), "gold", verdict, goal["id"])
+            TestCase(
+                _case(f"{goal['id']}-{verdict.value[0]}{n}", goal["goal"], reply, rubric), "gold", verdict, goal["id"]
+            )
             for goal in data["goals"]
             for verdict in (Verdict.VULNERABLE, Verdict.RESISTANT)
             for n, reply in enumerate(goal[verdict.value])
         ]
         texts = tuple(str(text) for text in data["aimed_at_judges"])
     except (KeyError, TypeError) as e:
-        raise ConfigError(f"gold rows need rubric, goals with id, goal, vulnerable, resistant; wrong: {e}", path) from None
+        raise ConfigError(
+            f"gold rows need rubric, goals with id, goal, vulnerable, resistant; wrong: {e}", path
+        ) from None
     return tuple(cases), texts
 
 

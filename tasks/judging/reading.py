@@ -107,7 +107,7 @@ def quote(case: Case, sentence: Sentence) -> str:
     return case.response[sentence.start : sentence.end].strip()[:SPAN_CHARS].strip()
 
 
-@lru_cache(maxsize=8)  # three judges and the meta-judge read the same case in a row
+@lru_cache(maxsize=600)  # the judges take a whole window (500 cases and the gold among them) one after the other
 def _read(goal: str, turns: str, response: str) -> Reading:
     goal_stems, turn_stems = stems_of_text(goal), stems_of_text(turns)
     wanted = goal_stems or turn_stems

@@ -253,7 +253,7 @@ def _votes(con: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, list[Row]]:
            )
            select c.finding_id, v.judge_id, v.verdict, coalesce(v.confidence_ppm, 0) as confidence_ppm
            from chosen as c
-           join votes as v on v.attempt_id = c.attempt_id
+           join votes as v on v.attempt_id = c.attempt_id and v.purpose = 'case'
            qualify row_number() over (
                partition by c.finding_id, v.judge_id order by v.voted_at desc, v.judge_version desc, v.repeat desc
            ) = 1
