@@ -196,8 +196,8 @@ class Vote:
     evidence_span: str | None = None
     error_kind: str | None = None
     repeat: int = 0
-    """0 is the first asking; 1 to 9 the same case again with labels and fields in another order (purpose `swap`); 10, 20
-    and so on a rerun after judges could not be reached."""
+    """0 is the first asking; 1 to 9 the same case with labels and fields in another order (purpose `swap`); 10, 20 and
+    so on a rerun after judges could not be reached."""
     tokens_in: int | None = None
     """Of all requests for this vote, cached ones included."""
     tokens_out: int | None = None
