@@ -30,8 +30,8 @@ _BLOCK = 1_024
 
 _HEX = "0-9A-Fa-f"
 _B64 = "A-Za-z0-9+/_-"
-_ALNUM = "A-Za-z0-9"
-_GAP = r" \t\n.,:;|/*~+_\x2d\x80-\xff"
+ALNUM = "A-Za-z0-9"
+GAP = r" \t\n.,:;|/*~+_\x2d\x80-\xff"
 """What may stand between the letters of a spaced-out value; also any sign that is not ASCII."""
 
 
@@ -72,10 +72,10 @@ def run_start(items: Sequence[str], times: int) -> str:
 
 # -- base64, base32, hex: runs of characters that stand for bytes ------------------------------------------------------
 
-_QUAD = ("I-Za-f", "AQgwC-HS-Xi-ny-z0-3", "ABEFIJMNQRUVYZcdghklopstwx014589", _B64)
+QUAD = ("I-Za-f", "AQgwC-HS-Xi-ny-z0-3", "ABEFIJMNQRUVYZcdghklopstwx014589", _B64)
 """Three printable ASCII bytes in base64 (RFC 4648): the high bit of each is zero, the next two are not both."""
 _B64_RUN = re.compile(rf"(?:(?:[{_B64}]{{4}})++\r?\n[ \t]{{0,8}})*+[{_B64}]*={{0,2}}")
-_QUADS = re.compile(f"(?:{''.join(f'[{chars}]' for chars in _QUAD)})*+[{_B64}]{{0,3}}={{0,2}}")
+_QUADS = re.compile(f"(?:{''.join(f'[{chars}]' for chars in QUAD)})*+[{_B64}]{{0,3}}={{0,2}}")
 _APART = 20
 """Characters of a run that begins within another: shorter ones are chance, as every third in base64 of base64."""
 _B64_BYTES = bytes.maketrans(b"-_", b"+/")
@@ -446,8 +446,8 @@ _CODE = "(?:4[5-9]|5[0-7]|6[5-9]|[78][0-9]|9[0579]|98|1[01][0-9]|12[0-2])"
 _NO_CODE = r"(?:[^0-9,; ] ?|[^0-9][0-2]?[0-9][,; ]{1,2}|(?:1[3-9]|[2-9][0-9]|[0-9]{3})[0-9][,; ]{1,2})"
 
 DECODERS = (
-    Decoder("base64", (run_start(_QUAD, 3),), _base64),
-    Decoder("base64", (f"4oC[I-Z][{_B64}]{{12}}4oC[I-Z]",), _base64_invisible),
+    Decoder("base64", (run_start(QUAD, 3),), _base64),
+    Decoder("base64_invisible", (f"4oC[I-Z][{_B64}]{{12}}4oC[I-Z]",), _base64_invisible),
     Decoder("gzip", (f"H4sI[{_B64}]{{12}}", f"[^{_B64}]e[JNAF][{_B64}]{{14}}"), _compressed),
     Decoder("base32", ("[^A-Z2-7]" + "".join(f"[{chars}]" for chars in _OCTET) * 2,), _base32),
     Decoder("hex", (run_start(("2-7", _HEX), 8),), _hex),
@@ -458,7 +458,7 @@ DECODERS = (
         _hex_listed,
     ),
     Decoder("codes", (rf"{_NO_CODE}{_CODE}(?:[,; ] ?{_CODE}){{11}}",), _codes),
-    Decoder("quoted_printable", (run_start(("=", "2-7", _HEX), 3), f"[{_ALNUM}]=\r?\n[{_ALNUM}]"), _quoted_printable),
+    Decoder("quoted_printable", (run_start(("=", "2-7", _HEX), 3), f"[{ALNUM}]=\r?\n[{ALNUM}]"), _quoted_printable),
     Decoder(
         "utf7",
         (r"\+A[C-HS-X][AEIMQUYcgkosw048]A[I-Za-f][AQgw][AB]", r"\+A[C-H][AEIMQUYcgkosw048]-"),
@@ -468,9 +468,9 @@ DECODERS = (
     Decoder(
         "spaced",
         (
-            run_start((_ALNUM, _GAP), 7) + f"[{_ALNUM}]",
-            run_start((_ALNUM, _GAP, _GAP), 7) + f"[{_ALNUM}]",
-            run_start((_ALNUM, _GAP, _GAP, _GAP), 7) + f"[{_ALNUM}]",
+            run_start((ALNUM, GAP), 7) + f"[{ALNUM}]",
+            run_start((ALNUM, GAP, GAP), 7) + f"[{ALNUM}]",
+            run_start((ALNUM, GAP, GAP, GAP), 7) + f"[{ALNUM}]",
         ),
         _spaced,
     ),

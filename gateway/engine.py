@@ -12,17 +12,17 @@ import re
 import threading
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+from gateway.coarse import FROM, Coarse
 from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unescape
 from gateway.normalize import Skeleton, code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
 from gateway.triggers import MARGIN, Trigger, triggers
-from gateway.validators import PLAUSIBLE
+from gateway.validators import PLAUSIBLE, VALIDATORS
 
 hyperscan: Any
 try:
@@ -64,17 +64,16 @@ _NEAR = 2
 
 _KEYED = ("credentials", "api_keys", "secrets")
 _BACKWARDS = -1
-_DECODER_TRIGGERS = [
-    [
-        (number, e)
-        for number, decoder in enumerate(DECODERS)
-        if (decoder.name == "codes") is alone
-        for e in decoder.triggers
-    ]
-    for alone in (False, True)
-]
-"""(number of a decoder, expression). That for character codes has so many ways to begin that it slows down others."""
+_ALONE: dict[str, Callable[[Coarse], bool]] = {
+    "base64": Coarse.base64_runs,
+    "codes": Coarse.listed_numbers,
+    "spaced": Coarse.letters_apart,
+}
+"""Decoders whose triggers have so many ways to begin that they slow down others, and what a long text needs for one."""
+_ALONE_PATTERNS: dict[Any, Callable[[Coarse], bool]] = {VALIDATORS["wallet_key"]: Coarse.long_words}
+"""Validator of a pattern without literals -> what a long text needs for a match."""
 _PAD = bytes(MARGIN)
+_LOOKS_LIKE = bytes(c & 0x7F for c in range(0x100))
 _BEHIND = re.compile(r"\(\?<!.*?\)")
 _WORD = re.compile(r"[^ \t\r\n\0]+")
 
@@ -113,23 +112,35 @@ class Findings(NamedTuple):
 
 
 class Matcher(Protocol):
-    """Finds where a text must be looked at closely. Both implementations lead to the same hits."""
+    """Finds where a text must be looked at closely. Both implementations lead to the same hits.
 
-    def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
-        """`data`: the text, one byte per character, between margins; `encoded`: look for what is encoded, too.
+    Texts are given as one byte per character between margins of zeros. Bytes from 0x80 on are foreign characters:
+    0x80 + c looks like the ASCII character c, and 0xFF like none.
+    """
+
+    effort: int
+    """Verifications for one of a matcher that only points at what its trigger matches."""
+
+    def find(self, data: bytes, most: int, plain: bytes | None = None) -> Findings:
+        """Candidates for patterns in `data`, be a foreign character itself or what it looks like, and in `plain`,
+        which says the same and by default is the same, the places of what is encoded.
 
         Raises Unreadable at more than `most` places.
         """
+        ...
+
+    def candidates(self, data: bytes, most: int) -> list[Candidate]:
+        """The former alone."""
         ...
 
 
 class _Budget:
     """What one scan may still cost."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, effort: int) -> None:
         units = max(1.0, length / _UNIT)
         self.events = int(_EVENTS * units)
-        self._left = {"verifications": int(_VERIFICATIONS * units), "pieces": int(_PIECES * units),
+        self._left = {"verifications": int(_VERIFICATIONS * units) * effort, "pieces": int(_PIECES * units),
                       "decoded": _GROWTH * length + (16 << 10)}  # fmt: skip
         self._most_ns = int(_HARD_STOP_MS * units * 1e6)
         self._since: int | None = None
@@ -290,44 +301,58 @@ def _windows(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
 class HyperscanMatcher:
     """All patterns in one pass of hyperscan, all encodings in a second. May be shared by threads."""
 
+    effort = 1
+
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         owners: dict[str, list[tuple[int, int, int]]] = {}
         for number, pattern in enumerate(patterns):
             for trigger in _triggers(pattern):
                 owners.setdefault(trigger.expression, []).append((number, trigger.nearest, trigger.farthest))
-        for expression in _backwards(patterns):
-            owners.setdefault(expression, []).append((_BACKWARDS, 0, 0))
         # Without a literal that could be looked for first, hyperscan runs through the whole text, and for all
         # expressions that are compiled with such a one.
-        alone = [tuple(t.expression for t in _triggers(p)) for p in patterns if p.trigger is not None and not p.anchor]
+        alone = {
+            tuple(t.expression for t in _triggers(p)): _ALONE_PATTERNS.get(p.validate)
+            for p in patterns
+            if p.trigger is not None and not p.anchor
+        }
         others = tuple(e for e in owners if not any(e in expressions for expressions in alone))
-        self._groups = [
-            (_Database(expressions), [owners[e] for e in expressions])
-            for expressions in dict.fromkeys((others, *alone))
+        self._patterns = [
+            (_Database(expressions), [owners[e] for e in expressions], need)
+            for expressions, need in ((others, None), *alone.items())
             if expressions
         ]
-        self._decoders = [
-            (_Database(tuple(e for _, e in group)), [number for number, _ in group]) for group in _DECODER_TRIGGERS
+        joined = [(n, e) for n, d in enumerate(DECODERS) if d.name not in _ALONE for e in d.triggers]
+        joined += [(_BACKWARDS, e) for e in _backwards(patterns)]
+        self._encodings = [(_Database(tuple(e for _, e in joined)), [n for n, _ in joined], None)] + [
+            (_Database(d.triggers), [n] * len(d.triggers), _ALONE[d.name])
+            for n, d in enumerate(DECODERS)
+            if d.name in _ALONE
         ]
 
-    def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
+    def find(self, data: bytes, most: int, plain: bytes | None = None) -> Findings:
         """See `Matcher`."""
-        candidates: list[Candidate] = []
+        coarse = Coarse(data) if len(data) >= FROM else None
         places: dict[int, list[int]] = {}
-        for database, owners in self._groups:
-            for end, expression in database.scan(data, most):
-                at = end - MARGIN
-                for number, nearest, farthest in owners[expression]:
-                    if number == _BACKWARDS:
-                        places.setdefault(number, []).append(at)
-                    else:
-                        candidates.append((at - farthest if at > farthest else 0, at - nearest, number))
-        candidates.sort()
-        if encoded:
-            for database, numbers in self._decoders:
-                for end, expression in database.scan(data, most):
+        for database, numbers, need in self._encodings:
+            if coarse is None or need is None or need(coarse):
+                for end, expression in database.scan(plain or data, most):
                     places.setdefault(numbers[expression], []).append(end - MARGIN)
-        return Findings(candidates, {number: places[number] for number in sorted(places)})
+        return Findings(self._candidates(data, most, coarse), {number: places[number] for number in sorted(places)})
+
+    def candidates(self, data: bytes, most: int) -> list[Candidate]:
+        """See `Matcher`."""
+        return self._candidates(data, most, Coarse(data) if len(data) >= FROM else None)
+
+    def _candidates(self, data: bytes, most: int, coarse: Coarse | None) -> list[Candidate]:
+        found: list[Candidate] = []
+        for database, owners, need in self._patterns:
+            if coarse is None or need is None or need(coarse):
+                for end, expression in database.scan(data, most):
+                    at = end - MARGIN
+                    for number, nearest, farthest in owners[expression]:
+                        found.append((at - farthest if at > farthest else 0, at - nearest, number))
+        found.sort()
+        return found
 
 
 class _Database:
@@ -373,26 +398,44 @@ def _compile(expressions: tuple[str, ...]) -> Any:
 class ReMatcher:
     """The same with the standard library: whole texts are searched for every pattern whose literals occur in them."""
 
+    effort = 64
+
     def __init__(self, patterns: Sequence[Pattern]) -> None:
         self._patterns = patterns
-        expressions = [*chain(*_DECODER_TRIGGERS), *((_BACKWARDS, e) for e in _backwards(patterns))]
-        self._encoded = [(n, re.compile(f"(?=({e}))".encode("latin-1"), re.DOTALL)) for n, e in expressions]
+        expressions = [(n, e) for n, decoder in enumerate(DECODERS) for e in decoder.triggers]
+        expressions += [(_BACKWARDS, e) for e in _backwards(patterns)]
+        self._encodings = [(n, re.compile(e.encode("latin-1"), re.DOTALL), *_widths(e)) for n, e in expressions]
 
-    def find(self, text: str, data: bytes, most: int, *, encoded: bool = True) -> Findings:
+    def find(self, data: bytes, most: int, plain: bytes | None = None) -> Findings:
         """See `Matcher`."""
-        folded = data.lower()
-        candidates = [
-            (0, len(text), number)
-            for number, pattern in enumerate(self._patterns)
-            if not pattern.anchor or any(a.encode("latin-1", "replace") in folded for a in pattern.anchor)
-        ]
         ends: dict[int, set[int]] = {}
-        for number, expression in self._encoded if encoded else ():
-            for match in expression.finditer(data):
-                ends.setdefault(number, set()).add(match.end(1) - MARGIN)
+        text = plain or data
+        for number, expression, shortest, longest in self._encodings:
+            at = -1
+            while (match := expression.search(text, at + 1)) is not None:
+                at = match.start()
+                for end in range(at + shortest, min(at + longest, len(text)) + 1):
+                    # Hyperscan reports every end of a match, not only the one that is preferred.
+                    if shortest == longest or expression.fullmatch(text, at, end):
+                        ends.setdefault(number, set()).add(end - MARGIN)
         if sum(map(len, ends.values())) > most:
             raise Unreadable
-        return Findings(candidates, {number: sorted(ends[number]) for number in sorted(ends)})
+        return Findings(self.candidates(data, most), {number: sorted(ends[number]) for number in sorted(ends)})
+
+    def candidates(self, data: bytes, most: int) -> list[Candidate]:
+        """See `Matcher`."""
+        looks = data.translate(_LOOKS_LIKE).lower()
+        return [
+            (0, len(data) - 2 * MARGIN, number)
+            for number, pattern in enumerate(self._patterns)
+            if not pattern.anchor or any(a.encode("latin-1", "replace") in looks for a in pattern.anchor)
+        ]
+
+
+def _widths(expression: str) -> tuple[int, int]:
+    """Characters of the shortest and the longest match."""
+    low, high = importlib.import_module("re._parser").parse(expression).getwidth()
+    return int(low), int(high)
 
 
 def _triggers(pattern: Pattern) -> tuple[Trigger, ...]:
@@ -448,7 +491,7 @@ class Engine:
         """
         if len(text) - start < 3:
             return []
-        hits = self._read(_View(text), 0, start, _Budget(len(text)))
+        hits = self._read(_View(text), 0, start, _Budget(len(text), self._matcher.effort))
         hits.sort(key=lambda h: (h.start, -h.end))
         return hits
 
@@ -458,14 +501,23 @@ class Engine:
         children: list[_DecodedView] = []
         points = None if text.isascii() else code_points(text)
         read = None if points is None else skeleton(points)
-        data = text.encode() if points is None else one_byte_each(points if read is None else read.changed(points))
-        found = self._matcher.find(text, _PAD + data + _PAD, budget.events, encoded=read is None)
-        hits = self._verify(view, found.candidates, start, budget)
-        if read is not None:
+        if read is None:
+            data = _PAD + (text.encode() if points is None else one_byte_each(points)) + _PAD
+            found = self._matcher.find(data, budget.events)
+            hits = self._verify(view, found.candidates, start, budget)
+        else:
             source = _SkeletonView(read, view)
-            data = read.text.encode("latin-1")
-            found = self._matcher.find(read.text, _PAD + data + _PAD, budget.events)
-            _add(hits, self._verify(source, found.candidates, start, budget))
+            plain = _PAD + read.text.encode("latin-1") + _PAD
+            if read.in_place:
+                # Both readings at once, and the second one only where it says something else than the first.
+                found = self._matcher.find(_PAD + read.merged + _PAD, budget.events, plain)
+                hits = self._verify(view, found.candidates, start, budget)
+                twice = [c for c in found.candidates if self._changed(read, c)]
+            else:
+                found = self._matcher.find(plain, budget.events)
+                direct = self._matcher.candidates(_PAD + one_byte_each(read.changed(points)) + _PAD, budget.events)
+                hits, twice = self._verify(view, direct, start, budget), found.candidates
+            _add(hits, self._verify(source, twice, start, budget))
             if read.hides and (pieces := sorted(self._kept(hidden(text), view, budget))):
                 children.append(_DecodedView(view, [pieces]))
         groups = self._pieces(source, found.places, budget)
@@ -479,6 +531,11 @@ class Engine:
             budget.spend("decoded", len(child.text))
             _add(hits, self._read(child, depth + 1, start, budget))
         return hits
+
+    def _changed(self, read: Skeleton, candidate: Candidate) -> bool:
+        """Whether a match may have to do with a character that reads as another one."""
+        first, last, number = candidate
+        return read.altered_in(first - 1, last + self.patterns[number].width + 2)
 
     def _pieces(self, view: _View, places: dict[int, list[int]], budget: _Budget) -> list[list[Piece]]:
         text = view.text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ HOMOGLYPHS = Path(__file__).with_name("homoglyphs.txt")
 OTHER = "\xff"
 """Stands in a skeleton for a character that looks like no ASCII one."""
 
+_FOREIGN = 0x80
+"""The first code point that is not ASCII."""
 _DELETE, _EXPANDS, _OTHER = 0x80, 0xFE, 0xFF
 _FEW, _NEAR = 64, 1_024
 """Characters that read as others up to which a text is looked at only near them, and how near."""
@@ -33,32 +35,53 @@ _BLOCKS = (range(0x80, 0x3400), range(0xA000, 0xAC00), range(0xD7B0, 0xD7FF), ra
 """Code points that may read as something: without CJK, Hangul, cuneiform and hieroglyphs."""
 _LATIN = re.compile(r"LATIN (?:SMALL|CAPITAL|LETTER SMALL CAPITAL|LETTER) (?:LETTER |CAPITAL )?([A-Z])(?: WITH .*)?")
 _SYMBOL = re.compile(r"(?:NEGATIVE (?:CIRCLED|SQUARED) LATIN CAPITAL LETTER|REGIONAL INDICATOR SYMBOL LETTER) ([A-Z])")
+_ALTERED = re.compile(rb"[\x80-\xfe]")
 _Numbers = npt.NDArray[Any]
 
 
 class Skeleton:
     """An ASCII reading of a text; `OTHER` where there is none."""
 
-    def __init__(self, text: str, lengths: _Numbers | None, altered: _Numbers) -> None:
-        self.text = text
+    def __init__(self, points: _Numbers, codes: _Numbers, lengths: _Numbers | None, altered: _Numbers) -> None:
+        self.text: str = codes.tobytes().decode("latin-1")
+        self._points = points
+        self._codes = codes
         self._altered = altered
-        """Whether a character reads as another one."""
+        """Offsets in the text of characters that read as others."""
         self._lengths = lengths
         """How many characters each one of the text reads as; None = one each."""
         self._ends: _Numbers | None = None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether every character reads as one character."""
+        return self._lengths is None
 
     @property
     def hides(self) -> bool:
         """Whether characters of the text are not in its skeleton."""
         return self._lengths is not None and not self._lengths.all()
 
+    @cached_property
+    def merged(self) -> bytes:
+        """One byte per character: ASCII, 0x80 + what another one reads as, 0xFF if it reads as none.
+
+        Only if it is `in_place`.
+        """
+        foreign = (self._points >= _FOREIGN).view(np.uint8) * np.uint8(_FOREIGN)
+        merged: bytes = (self._codes | foreign).tobytes()
+        return merged
+
+    def altered_in(self, start: int, end: int) -> bool:
+        """Whether characters in [start, end) of the text read as others."""
+        return _ALTERED.search(self.merged, max(0, start), end) is not None
+
     def changed(self, points: _Numbers) -> _Numbers:
         """The text with zeros far from characters that read as others: there it says what the skeleton says."""
-        places = np.flatnonzero(self._altered)
-        if len(places) > _FEW:
+        if len(self._altered) > _FEW:
             return points
         near = np.zeros(len(points), dtype=bool)
-        for place in places.tolist():
+        for place in self._altered.tolist():
             near[max(0, place - _NEAR) : place + _NEAR] = True
         return np.where(near, points, 0)
 
@@ -99,25 +122,26 @@ def code_points(text: str) -> _Numbers:
 
 
 def one_byte_each(points: _Numbers) -> bytes:
-    """A text with 0xFF for all that is not Latin-1, so that offsets stay what they are."""
-    return np.minimum(points, _OTHER).astype(np.uint8).tobytes()
+    """A text with 0xFF for all that is not ASCII, so that offsets stay what they are."""
+    return np.where(points < _FOREIGN, points, _OTHER).astype(np.uint8).tobytes()
 
 
 def skeleton(points: _Numbers) -> Skeleton | None:
     """The ASCII reading of a text, None when every foreign character in it looks like nothing else."""
     tables = _tables()
-    codes = tables.codes.take(points)
-    special = codes >= _DELETE
-    foreign = codes == _OTHER
-    if np.array_equal(special, foreign):
-        if np.count_nonzero(foreign) == np.count_nonzero(points >= _DELETE):
-            return None
-        return Skeleton(codes.tobytes().decode("latin-1"), None, ~foreign & (points >= _DELETE))
-    altered = ~foreign & (points >= _DELETE)
+    foreign = np.flatnonzero(points >= _FOREIGN)
+    readings = tables.codes.take(points[foreign])
+    altered = foreign[readings != _OTHER]
+    if not len(altered):
+        return None
+    codes = points.astype(np.uint8)
+    codes[foreign] = readings
+    if not ((readings == _DELETE) | (readings == _EXPANDS)).any():
+        return Skeleton(points, codes, None, altered)
     kept = codes != _DELETE
     at = np.flatnonzero(codes == _EXPANDS)
     if not len(at):
-        return Skeleton(codes[kept].tobytes().decode("latin-1"), kept, altered)
+        return Skeleton(points, codes[kept], kept, altered)
     lengths = kept.astype(np.uint8)
     which = tables.rows.take(points[at])
     sizes = tables.lengths[which]
@@ -127,7 +151,7 @@ def skeleton(points: _Numbers) -> Skeleton | None:
     for n in range(int(sizes.max())):
         long = sizes > n
         out[begins[long] + n] = tables.expansions[which[long], n]
-    return Skeleton(out.tobytes().decode("latin-1"), lengths, altered)
+    return Skeleton(points, out, lengths, altered)
 
 
 @cache

@@ -82,6 +82,8 @@ def listed_words(text: str, first: int, last: int) -> int:
     """
     known = words()
     end = min(last + _SHORTEST, len(text))
+    if text[end : end + 1].isalpha():
+        end = _word_start(text, last, end)  # a word that is cut here may be one of the list
     while (start := _word_start(text, last, end)) > last:
         if text[start:end].lower() not in known:
             return start
