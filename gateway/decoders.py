@@ -14,9 +14,12 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
+
+import numpy.typing as npt
 
 from gateway.leet import WORDS, spellings, words_around
 
@@ -242,7 +245,7 @@ _UNESCAPE = (
         ),
     ),
     ("entity", "&", re.compile(f"&{_ENTITY}(?:&{_ENTITY})*")),
-    ("escape", "\\", re.compile(rf"\\\\{{0,7}}{_ESCAPED}(?:\\{{1,8}}{_ANY_ESCAPED})*")),
+    ("escape", "\\", re.compile(rf"\\\\{{0,7}}+{_ESCAPED}(?:\\{{1,8}}+{_ANY_ESCAPED})*")),
 )
 _CUT = re.compile(r"[ \n]|%[2-7]|&|(?<!\\)\\")
 """Where a block may end without cutting an escape, or one character of several, in two."""
@@ -296,7 +299,12 @@ def _entity(text: str) -> str:
     parts: list[str] = _NUMBERED.split(text)
     parts[1::2] = map(_char, map(int, parts[1::2]))
     text = "".join(parts)
-    return _NAMED.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
+    return _NAMED.sub(lambda m: _named(m[0]), text) if "&" in text else text
+
+
+@lru_cache(maxsize=256)
+def _named(entity: str) -> str:
+    return html.unescape(entity)
 
 
 def _escape(text: str) -> str:
@@ -420,12 +428,20 @@ def _leet(text: str, ends: Sequence[int]) -> Iterator[Piece]:
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")
 _BITS = re.compile("[\u2062\u2064]{64,}|[\u200b\u200c]{64,}|[\u200c\u200d]{64,}")
 _OVERRIDE = re.compile("\u202e([^\u202c\n]*)[\u202c\n]?")
-_HIDDEN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u2062\u2064\u200b\u200c\u202e]")
+_FEWEST = 8
+"""Invisible signs in a row that may say something."""
 
 
-def hidden(text: str) -> Iterator[Piece]:
-    """Bytes as variation selectors, bits as invisible signs, and text that is shown backwards; in no order."""
-    if _HIDDEN.search(text) is None:
+def hidden(text: str, gone: npt.NDArray[Any]) -> Iterator[Piece]:
+    """Bytes as variation selectors, bits as invisible signs, and text that is shown backwards; in no order.
+
+    `gone`: where the invisible signs stand.
+    """
+    if "\u202e" in text:
+        for found in _OVERRIDE.finditer(text):
+            if found[1]:
+                yield Piece(*found.span(), found[1][::-1], "bidi")
+    if not (gone[_FEWEST - 1 :] - gone[: 1 - _FEWEST] < _FEWEST).any():
         return
     for found in _SELECTORS.finditer(text):
         raw = bytes(ord(c) - 0xFE00 if c < "\U000e0100" else ord(c) - 0xE0100 + 16 for c in found[0])
@@ -435,9 +451,6 @@ def hidden(text: str) -> Iterator[Piece]:
         bits = "".join("0" if c == low else "1" for c in found[0][: len(found[0]) // 8 * 8])
         raw = int(bits, 2).to_bytes(len(bits) // 8, "big")
         yield Piece(*found.span(), raw.decode("utf-8", "replace"), "invisible")
-    for found in _OVERRIDE.finditer(text):
-        if found[1]:
-            yield Piece(*found.span(), found[1][::-1], "bidi")
 
 
 _B64_SET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-")

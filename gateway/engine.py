@@ -12,17 +12,17 @@ import re
 import threading
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
-from gateway.coarse import FROM, Coarse
 from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unescape
 from gateway.normalize import Skeleton, code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
 from gateway.triggers import MARGIN, Trigger, triggers
-from gateway.validators import PLAUSIBLE, VALIDATORS
+from gateway.validators import PLAUSIBLE
 
 hyperscan: Any
 try:
@@ -45,7 +45,7 @@ _UNIT = 64 << 10
 _EVENTS = 12_288
 """Places per 64 KiB of text that hyperscan may point at."""
 _VERIFICATIONS = 4_096
-"""Units of work per 64 KiB: one for an expression that does not match, two and more, by its length, for a match."""
+"""Units of work per 64 KiB: two for an expression that does not match, two and more, by its length, for a match."""
 _HARD_STOP_MS = 250
 """Processor time per 64 KiB of text at which a scan ends, in case the counts are wrong about some text. So much more
 than any text is known to take, because a garbage collection may fall into it."""
@@ -64,16 +64,13 @@ _NEAR = 2
 
 _KEYED = ("credentials", "api_keys", "secrets")
 _BACKWARDS = -1
-_ALONE: dict[str, Callable[[Coarse], bool]] = {
-    "base64": Coarse.base64_runs,
-    "codes": Coarse.listed_numbers,
-    "spaced": Coarse.letters_apart,
-}
-"""Decoders whose triggers have so many ways to begin that they slow down others, and what a long text needs for one."""
-_ALONE_PATTERNS: dict[Any, Callable[[Coarse], bool]] = {VALIDATORS["wallet_key"]: Coarse.long_words}
-"""Validator of a pattern without literals -> what a long text needs for a match."""
+_Owner = tuple[int, int, int]
+"""(number of a pattern, nearest, farthest), see `Trigger`."""
+_ALONE = ("base64", "codes", "spaced")
+"""Decoders whose triggers have so many ways to begin that they slow down others."""
 _PAD = bytes(MARGIN)
-_LOOKS_LIKE = bytes(c & 0x7F for c in range(0x100))
+_WIDEST = 256
+"""Bytes that no match of a trigger is longer than."""
 _BEHIND = re.compile(r"\(\?<!.*?\)")
 _WORD = re.compile(r"[^ \t\r\n\0]+")
 
@@ -106,31 +103,59 @@ class Findings(NamedTuple):
     """What a matcher points at in one text."""
 
     candidates: list[Candidate]
-    """In order of their beginning."""
+    """In what the text looks like, in order of their beginning."""
+    direct: list[Candidate]
+    """In the text as it is."""
     places: dict[int, list[int]]
     """Number of a decoder -> where its triggers end, both in order: readings are added in it."""
 
 
-class Matcher(Protocol):
-    """Finds where a text must be looked at closely. Both implementations lead to the same hits.
+class Bytes(NamedTuple):
+    """A text as one byte per character, between margins of zeros."""
 
-    Texts are given as one byte per character between margins of zeros. Bytes from 0x80 on are foreign characters:
-    0x80 + c looks like the ASCII character c, and 0xFF like none.
-    """
+    plain: bytes
+    """What it looks like; 0xFF for what looks like nothing in ASCII."""
+    direct: bytes | None = None
+    """As it is where that is something else, with 0xFF for all that is not ASCII: pieces with margins between them."""
+    begins: Sequence[int] = ()
+    """Where the pieces begin in `direct`."""
+    origins: Sequence[int] = ()
+    """Where they begin in the text."""
+    whole: bool = False
+    """Whether they are all of it."""
+
+    @classmethod
+    def of(cls, read: Skeleton | bytes) -> Bytes:
+        """Of a skeleton that is `in_place`, or of what says the same in both ways."""
+        if isinstance(read, bytes):
+            return cls(_PAD + read + _PAD)
+        pieces = read.pieces(_WIDEST)
+        lengths = accumulate((end - start + MARGIN for start, end in pieces), initial=MARGIN)
+        direct = read.direct
+        joined = _PAD.join((b"", *(direct[start:end] for start, end in pieces), b""))
+        return cls(_PAD + read.plain + _PAD, joined, list(lengths), [start for start, _ in pieces], len(pieces) == 1)
+
+    def place(self, end: int) -> int:
+        """Where in the text is what ends at `end` in `direct`."""
+        n = bisect_left(self.begins, end) - 1
+        return self.origins[n] + end - self.begins[n] if n >= 0 else 0
+
+
+class Matcher(Protocol):
+    """Finds where a text must be looked at closely. Both implementations lead to the same hits."""
 
     effort: int
     """Verifications for one of a matcher that only points at what its trigger matches."""
 
-    def find(self, data: bytes, most: int, plain: bytes | None = None) -> Findings:
-        """Candidates for patterns in `data`, be a foreign character itself or what it looks like, and in `plain`,
-        which says the same and by default is the same, the places of what is encoded.
+    def find(self, data: Bytes, most: int) -> Findings:
+        """Candidates in the text as it is and as it looks, and encodings in what it looks like.
 
         Raises Unreadable at more than `most` places.
         """
         ...
 
-    def candidates(self, data: bytes, most: int) -> list[Candidate]:
-        """The former alone."""
+    def candidates(self, data: Bytes, most: int) -> tuple[list[Candidate], list[Candidate]]:
+        """The former alone: (in what the text looks like, in the text as it is)."""
         ...
 
 
@@ -304,55 +329,57 @@ class HyperscanMatcher:
     effort = 1
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
-        owners: dict[str, list[tuple[int, int, int]]] = {}
-        for number, pattern in enumerate(patterns):
-            for trigger in _triggers(pattern):
-                owners.setdefault(trigger.expression, []).append((number, trigger.nearest, trigger.farthest))
         # Without a literal that could be looked for first, hyperscan runs through the whole text, and for all
         # expressions that are compiled with such a one.
-        alone = {
-            tuple(t.expression for t in _triggers(p)): _ALONE_PATTERNS.get(p.validate)
-            for p in patterns
-            if p.trigger is not None and not p.anchor
-        }
-        others = tuple(e for e in owners if not any(e in expressions for expressions in alone))
+        owners: dict[str, list[_Owner]] = {}
+        alone: dict[tuple[str, ...], None] = {}
+        for number, pattern in enumerate(patterns):
+            found = _triggers(pattern)
+            for t in found:
+                owners.setdefault(t.expression, []).append((number, t.nearest, t.farthest))
+            if pattern.trigger is not None and not pattern.anchor:
+                alone[tuple(t.expression for t in found)] = None
+        common = tuple(e for e in owners if not any(e in expressions for expressions in alone))
         self._patterns = [
-            (_Database(expressions), [owners[e] for e in expressions], need)
-            for expressions, need in ((others, None), *alone.items())
+            (_Database(expressions), [owners[e] for e in expressions])
+            for expressions in (common, *alone)
             if expressions
         ]
         joined = [(n, e) for n, d in enumerate(DECODERS) if d.name not in _ALONE for e in d.triggers]
         joined += [(_BACKWARDS, e) for e in _backwards(patterns)]
-        self._encodings = [(_Database(tuple(e for _, e in joined)), [n for n, _ in joined], None)] + [
-            (_Database(d.triggers), [n] * len(d.triggers), _ALONE[d.name])
-            for n, d in enumerate(DECODERS)
-            if d.name in _ALONE
-        ]
+        self._encodings = [(_Database(tuple(e for _, e in joined)), [n for n, _ in joined])]
+        for n, decoder in enumerate(DECODERS):
+            if decoder.name in _ALONE:
+                self._encodings.append((_Database(decoder.triggers), [n] * len(decoder.triggers)))
 
-    def find(self, data: bytes, most: int, plain: bytes | None = None) -> Findings:
+    def find(self, data: Bytes, most: int) -> Findings:
         """See `Matcher`."""
-        coarse = Coarse(data) if len(data) >= FROM else None
         places: dict[int, list[int]] = {}
-        for database, numbers, need in self._encodings:
-            if coarse is None or need is None or need(coarse):
-                for end, expression in database.scan(plain or data, most):
-                    places.setdefault(numbers[expression], []).append(end - MARGIN)
-        return Findings(self._candidates(data, most, coarse), {number: places[number] for number in sorted(places)})
+        for database, numbers in self._encodings:
+            for end, expression in database.scan(data.plain, most):
+                places.setdefault(numbers[expression], []).append(end - MARGIN)
+        return Findings(*self.candidates(data, most), {number: places[number] for number in sorted(places)})
 
-    def candidates(self, data: bytes, most: int) -> list[Candidate]:
+    def candidates(self, data: Bytes, most: int) -> tuple[list[Candidate], list[Candidate]]:
         """See `Matcher`."""
-        return self._candidates(data, most, Coarse(data) if len(data) >= FROM else None)
-
-    def _candidates(self, data: bytes, most: int, coarse: Coarse | None) -> list[Candidate]:
         found: list[Candidate] = []
-        for database, owners, need in self._patterns:
-            if coarse is None or need is None or need(coarse):
-                for end, expression in database.scan(data, most):
-                    at = end - MARGIN
-                    for number, nearest, farthest in owners[expression]:
-                        found.append((at - farthest if at > farthest else 0, at - nearest, number))
+        direct: list[Candidate] = []
+        for database, owners in self._patterns:
+            _collect(((end - MARGIN, e) for end, e in database.scan(data.plain, most)), owners, found)
+            if data.direct is not None:
+                _collect(((data.place(end), e) for end, e in database.scan(data.direct, most)), owners, direct)
         found.sort()
-        return found
+        if data.direct is None:
+            return found, found
+        # What is far from the pieces is the same in both readings.
+        return found, sorted(direct if data.whole else {*direct, *found})
+
+
+def _collect(events: Iterable[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]) -> None:
+    """Add a candidate for every pattern that owns the expression of an event."""
+    for at, expression in events:
+        for number, nearest, farthest in owners[expression]:
+            found.append((at - farthest if at > farthest else 0, at - nearest, number))
 
 
 class _Database:
@@ -406,30 +433,30 @@ class ReMatcher:
         expressions += [(_BACKWARDS, e) for e in _backwards(patterns)]
         self._encodings = [(n, re.compile(e.encode("latin-1"), re.DOTALL), *_widths(e)) for n, e in expressions]
 
-    def find(self, data: bytes, most: int, plain: bytes | None = None) -> Findings:
+    def find(self, data: Bytes, most: int) -> Findings:
         """See `Matcher`."""
         ends: dict[int, set[int]] = {}
-        text = plain or data
         for number, expression, shortest, longest in self._encodings:
             at = -1
-            while (match := expression.search(text, at + 1)) is not None:
+            while (match := expression.search(data.plain, at + 1)) is not None:
                 at = match.start()
-                for end in range(at + shortest, min(at + longest, len(text)) + 1):
+                for end in range(at + shortest, min(at + longest, len(data.plain)) + 1):
                     # Hyperscan reports every end of a match, not only the one that is preferred.
-                    if shortest == longest or expression.fullmatch(text, at, end):
+                    if shortest == longest or expression.fullmatch(data.plain, at, end):
                         ends.setdefault(number, set()).add(end - MARGIN)
         if sum(map(len, ends.values())) > most:
             raise Unreadable
-        return Findings(self.candidates(data, most), {number: sorted(ends[number]) for number in sorted(ends)})
+        return Findings(*self.candidates(data, most), {number: sorted(ends[number]) for number in sorted(ends)})
 
-    def candidates(self, data: bytes, most: int) -> list[Candidate]:
+    def candidates(self, data: Bytes, most: int) -> tuple[list[Candidate], list[Candidate]]:
         """See `Matcher`."""
-        looks = data.translate(_LOOKS_LIKE).lower()
-        return [
-            (0, len(data) - 2 * MARGIN, number)
+        looks, length = data.plain.lower(), len(data.plain) - 2 * MARGIN
+        found = [
+            (0, length, number)
             for number, pattern in enumerate(self._patterns)
             if not pattern.anchor or any(a.encode("latin-1", "replace") in looks for a in pattern.anchor)
         ]
+        return found, found
 
 
 def _widths(expression: str) -> tuple[int, int]:
@@ -501,24 +528,25 @@ class Engine:
         children: list[_DecodedView] = []
         points = None if text.isascii() else code_points(text)
         read = None if points is None else skeleton(points)
-        if read is None:
-            data = _PAD + (text.encode() if points is None else one_byte_each(points)) + _PAD
-            found = self._matcher.find(data, budget.events)
+        if read is None or points is None:
+            found = self._matcher.find(
+                Bytes.of(text.encode() if points is None else one_byte_each(points)), budget.events
+            )
             hits = self._verify(view, found.candidates, start, budget)
         else:
             source = _SkeletonView(read, view)
-            plain = _PAD + read.text.encode("latin-1") + _PAD
             if read.in_place:
-                # Both readings at once, and the second one only where it says something else than the first.
-                found = self._matcher.find(_PAD + read.merged + _PAD, budget.events, plain)
-                hits = self._verify(view, found.candidates, start, budget)
-                twice = [c for c in found.candidates if self._changed(read, c)]
+                found = self._matcher.find(Bytes.of(read), budget.events)
+                direct = found.direct
             else:
-                found = self._matcher.find(plain, budget.events)
-                direct = self._matcher.candidates(_PAD + one_byte_each(read.changed(points)) + _PAD, budget.events)
-                hits, twice = self._verify(view, direct, start, budget), found.candidates
+                found = self._matcher.find(Bytes.of(read.plain), budget.events)
+                _, direct = self._matcher.candidates(Bytes.of(one_byte_each(points)), budget.events)
+            hits = self._verify(view, direct, start, budget)
+            # The second reading only where it says something else than the first.
+            twice = self._changed(read, found.candidates)
             _add(hits, self._verify(source, twice, start, budget))
-            if read.hides and (pieces := sorted(self._kept(hidden(text), view, budget))):
+            gone = read.gone
+            if len(gone) and (pieces := sorted(self._kept(hidden(text, gone), view, budget))):
                 children.append(_DecodedView(view, [pieces]))
         groups = self._pieces(source, found.places, budget)
         if groups:
@@ -532,10 +560,14 @@ class Engine:
             _add(hits, self._read(child, depth + 1, start, budget))
         return hits
 
-    def _changed(self, read: Skeleton, candidate: Candidate) -> bool:
-        """Whether a match may have to do with a character that reads as another one."""
-        first, last, number = candidate
-        return read.altered_in(first - 1, last + self.patterns[number].width + 2)
+    def _changed(self, read: Skeleton, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those that may have to do with a character that reads as another one."""
+        marks, patterns = read.marks, self.patterns
+        return [
+            (first, last, number)
+            for first, last, number in candidates
+            if marks.find(1, first - 1 if first else 0, last + patterns[number].width + 2) >= 0
+        ]
 
     def _pieces(self, view: _View, places: dict[int, list[int]], budget: _Budget) -> list[list[Piece]]:
         text = view.text
@@ -564,22 +596,27 @@ class Engine:
         hits: list[Hit] = []
         text, patterns = view.text, self.patterns
         go_on: dict[int, int] = {}
-        plain = view.parent is None
+        looked_at, none_before = None, 0
+        earliest = start if view.parent is None else 0
         for first, last, number in candidates:
-            at = max(first, go_on.get(number, start if plain else 0))
+            at = go_on.get(number, earliest)
             if at > last:
                 continue
+            if at < first:
+                at = first
             pattern, group = patterns[number], self._groups[number]
-            plausible = self._plausible[number]
-            if plausible is not None and (none_before := plausible(text, first, last)):
-                go_on[number] = none_before
-                continue
+            if (plausible := self._plausible[number]) is not None:
+                if (plausible, first, last) != looked_at:
+                    looked_at, none_before = (plausible, first, last), plausible(text, first, last)
+                if none_before:
+                    go_on[number] = none_before
+                    continue
             end = last + pattern.width + 2
             while at <= last:
                 match = _first_match(pattern.verify, text, at, last, end)
                 if match is None:
                     # Those that go on over lines look for their end through all of their width.
-                    budget.spend("verifications", 1 + (pattern.width // 16 if pattern.hold == "block" else 0))
+                    budget.spend("verifications", 2 + (pattern.width // 16 if pattern.hold == "block" else 0))
                     at = last + 1
                     break
                 value = match[group]
@@ -592,6 +629,7 @@ class Engine:
                         hits.append(hit)
                 else:
                     # A refused candidate must not hide one that begins inside it.
+                    budget.spend("verifications", 2)
                     at = match.start() + 1
             go_on[number] = at
         return hits

@@ -24,8 +24,8 @@ OTHER = "\xff"
 _FOREIGN = 0x80
 """The first code point that is not ASCII."""
 _DELETE, _EXPANDS, _OTHER = 0x80, 0xFE, 0xFF
-_FEW, _NEAR = 64, 1_024
-"""Characters that read as others up to which a text is looked at only near them, and how near."""
+_SIGNS = 1_000
+"""Invisible characters of a text up to which it is looked at what each of them stands behind."""
 _MAX_EXPANSION = 8
 """Characters that one may stand for; Unicode's longest, an Arabic phrase of 18, has no ASCII in it."""
 _INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0\U0001d159"
@@ -35,22 +35,25 @@ _BLOCKS = (range(0x80, 0x3400), range(0xA000, 0xAC00), range(0xD7B0, 0xD7FF), ra
 """Code points that may read as something: without CJK, Hangul, cuneiform and hieroglyphs."""
 _LATIN = re.compile(r"LATIN (?:SMALL|CAPITAL|LETTER SMALL CAPITAL|LETTER) (?:LETTER |CAPITAL )?([A-Z])(?: WITH .*)?")
 _SYMBOL = re.compile(r"(?:NEGATIVE (?:CIRCLED|SQUARED) LATIN CAPITAL LETTER|REGIONAL INDICATOR SYMBOL LETTER) ([A-Z])")
-_ALTERED = re.compile(rb"[\x80-\xfe]")
 _Numbers = npt.NDArray[Any]
 
 
 class Skeleton:
     """An ASCII reading of a text; `OTHER` where there is none."""
 
-    def __init__(self, points: _Numbers, codes: _Numbers, lengths: _Numbers | None, altered: _Numbers) -> None:
-        self.text: str = codes.tobytes().decode("latin-1")
+    def __init__(
+        self, points: _Numbers, codes: _Numbers, lengths: _Numbers | None, altered: _Numbers, gone: _Numbers
+    ) -> None:
+        self.plain: bytes = codes.tobytes()
+        self.text = self.plain.decode("latin-1")
+        self.gone = gone
+        """Offsets in the text of invisible characters."""
         self._points = points
         self._codes = codes
         self._altered = altered
         """Offsets in the text of characters that read as others."""
         self._lengths = lengths
         """How many characters each one of the text reads as; None = one each."""
-        self._ends: _Numbers | None = None
 
     @property
     def in_place(self) -> bool:
@@ -58,48 +61,54 @@ class Skeleton:
         return self._lengths is None
 
     @property
-    def hides(self) -> bool:
-        """Whether characters of the text are not in its skeleton."""
-        return self._lengths is not None and not self._lengths.all()
+    def direct(self) -> bytes:
+        """The text, if it is `in_place`: one byte per character, 0xFF for all that is not ASCII."""
+        direct: bytes = (self._codes | (self._points >= _FOREIGN).view(np.uint8) * np.uint8(_OTHER)).tobytes()
+        return direct
+
+    def pieces(self, width: int) -> list[tuple[int, int]]:
+        """[start, end) of the text, if it is `in_place`, with all that is at most `width` from a character that reads
+        as another one; all of it if that is most of it.
+        """
+        if len(self._altered) * width * 2 > len(self._points):
+            return [(0, len(self._points))]
+        pieces: list[tuple[int, int]] = []
+        for at in self._altered.tolist():
+            start, end = max(0, at - width), at + width
+            if pieces and start <= pieces[-1][1]:
+                start, _ = pieces.pop()
+            pieces.append((start, end))
+        return pieces
 
     @cached_property
-    def merged(self) -> bytes:
-        """One byte per character: ASCII, 0x80 + what another one reads as, 0xFF if it reads as none.
-
-        Only if it is `in_place`.
-        """
-        foreign = (self._points >= _FOREIGN).view(np.uint8) * np.uint8(_FOREIGN)
-        merged: bytes = (self._codes | foreign).tobytes()
-        return merged
-
-    def altered_in(self, start: int, end: int) -> bool:
-        """Whether characters in [start, end) of the text read as others."""
-        return _ALTERED.search(self.merged, max(0, start), end) is not None
-
-    def changed(self, points: _Numbers) -> _Numbers:
-        """The text with zeros far from characters that read as others: there it says what the skeleton says."""
-        if len(self._altered) > _FEW:
-            return points
-        near = np.zeros(len(points), dtype=bool)
-        for place in self._altered.tolist():
-            near[max(0, place - _NEAR) : place + _NEAR] = True
-        return np.where(near, points, 0)
+    def marks(self) -> bytes:
+        """1 for a character of the skeleton that another one, or one that reads as none, made or is next to; else 0."""
+        marks = np.zeros(len(self._points), dtype=np.uint8)
+        marks[self._altered] = 1
+        if self._lengths is None:
+            return marks.tobytes()
+        marks = np.repeat(marks, self._lengths)
+        behind = self._ends[self._lengths == 0]
+        marks[behind[behind < len(marks)]] = 1
+        marks[behind[behind > 0] - 1] = 1
+        return marks.tobytes()
 
     def origin(self, at: int) -> int:
         """The offset in the text of the character that the skeleton's character at `at` was read from."""
         if self._lengths is None:
             return at
-        if self._ends is None:
-            self._ends = np.cumsum(self._lengths, dtype=np.intp)
         return int(np.searchsorted(self._ends, at, side="right"))
 
     def after(self, offset: int) -> int:
         """How many of the skeleton's characters were read from the text before `offset`."""
         if self._lengths is None:
             return offset
-        if self._ends is None:
-            self._ends = np.cumsum(self._lengths, dtype=np.intp)
         return int(self._ends[offset - 1]) if offset else 0
+
+    @cached_property
+    def _ends(self) -> _Numbers:
+        """How many of the skeleton's characters were read from the text up to each of its characters."""
+        return np.cumsum(np.ones(len(self._points), bool) if self._lengths is None else self._lengths, dtype=np.intp)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where [start, end) of the skeleton, not empty, stands in the text."""
@@ -136,12 +145,14 @@ def skeleton(points: _Numbers) -> Skeleton | None:
         return None
     codes = points.astype(np.uint8)
     codes[foreign] = readings
-    if not ((readings == _DELETE) | (readings == _EXPANDS)).any():
-        return Skeleton(points, codes, None, altered)
+    gone = foreign[readings == _DELETE]
+    _join(codes, gone)
     kept = codes != _DELETE
-    at = np.flatnonzero(codes == _EXPANDS)
+    at = foreign[readings == _EXPANDS]
     if not len(at):
-        return Skeleton(points, codes[kept], kept, altered)
+        if kept.all():
+            return Skeleton(points, codes, None, altered, gone)
+        return Skeleton(points, codes[kept], kept, altered, gone)
     lengths = kept.astype(np.uint8)
     which = tables.rows.take(points[at])
     sizes = tables.lengths[which]
@@ -151,7 +162,19 @@ def skeleton(points: _Numbers) -> Skeleton | None:
     for n in range(int(sizes.max())):
         long = sizes > n
         out[begins[long] + n] = tables.expansions[which[long], n]
-    return Skeleton(points, out, lengths, altered)
+    return Skeleton(points, out, lengths, altered, gone)
+
+
+def _join(codes: _Numbers, gone: _Numbers) -> None:
+    """Let an invisible sign behind one that looks like nothing look like nothing too: both are one sign, an emoji.
+
+    No letters meet over it, and the text keeps its length, which spares it a second scan.
+    """
+    if len(gone) > _SIGNS:
+        return
+    for at in gone.tolist():
+        if at and codes[at - 1] == _OTHER:
+            codes[at] = _OTHER
 
 
 @cache

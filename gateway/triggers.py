@@ -225,11 +225,7 @@ def _written(chars: int, low: int, high: int) -> str:
 
 @cache
 def _write_set(chars: int) -> str:
-    """A bit mask of bytes as a set that `re` and hyperscan read alike.
-
-    Bytes that stand for a foreign character and what it looks like are in it if one of the two is.
-    """
-    chars |= (chars & (1 << 128) - 1) << 128
+    """A bit mask of bytes as a set that `re` and hyperscan read alike."""
     ranges: list[str] = []
     c = 0
     while c < 256:

@@ -259,7 +259,8 @@ def _bodies(size: int) -> list[bytes]:
     """Bodies such as agents send: prose and code in turns, tool results as JSON in a string, other languages."""
     rng = random.Random(size)
     code = "".join(p.read_text(errors="replace") for p in sorted(Path(os.__file__).parent.glob("*.py"))[:60])
-    prose = "".join(p.read_text() for p in sorted(ROOT.glob("**/*.md")) if ".venv" not in p.parts)
+    documents = (p for p in sorted(ROOT.glob("**/*.md")) if p.relative_to(ROOT).parts[0] not in (".venv", "build"))
+    prose = "".join(p.read_text() for p in documents)
     names, other = (
         ("Ann", "Jürgen", "Çelik", "Łukasz"),
         "Größe und Gewicht stehen im Anhang – „siehe dort“. Привет мир. ",

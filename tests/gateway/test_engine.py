@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import random
 import sys
 import threading
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.decoders import Unreadable
-from gateway.engine import VIEWS, Engine, HyperscanMatcher, ReMatcher
+from gateway.engine import _WIDEST, VIEWS, Engine, HyperscanMatcher, ReMatcher, _triggers
 from gateway.pattern_files import INSTRUCTIONS, load_patterns
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,6 +29,7 @@ KEY = "AKIA" + "QYLPMN5HHHFPZAM2"
 ANTHROPIC = "sk-ant-" + "api03-a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2"
 CARD = "4111 1111 1111 1111"
 SSN = "536-22-" + "8726"
+sre_parser = importlib.import_module("re._parser")
 PROSE = ("leet", "leet_zero_width")
 """Disguises of instructions, not of keys."""
 OF_CARDS = ("foreign_digits", "no_break_groups")
@@ -106,6 +108,32 @@ def test_an_escape_before_or_after_a_key_does_not_make_it_part_of_a_word(escape)
 def test_a_keyword_in_plain_sight_counts_for_an_encoded_value():
     value = base64.b64encode(b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYzmwZk9QtB1").decode()
     assert "aws_secret_access_key" in {h.pattern.id for h in FAST.scan(f"aws_secret_access_key = {value}")}
+
+
+def test_what_is_hidden_behind_an_emoji_is_seen():
+    """A key as variation selectors behind a sign, and one cut by invisible characters between two of them."""
+    selectors = "".join(chr(0xFE00 + b) if b < 16 else chr(0xE0100 + b - 16) for b in KEY.encode())
+    cut = "\u200b".join(KEY)
+    for text in (f"fine \U0001f600{selectors}", f"\u26a0\ufe0f{cut}\u26a0\ufe0f", f"\u26a0\ufe0f {KEY} \u26a0\ufe0f"):
+        assert "aws_access_key_id" in {h.pattern.id for h in FAST.scan(text)}, ascii(text)
+
+
+def test_no_trigger_is_longer_than_what_is_looked_at_around_a_foreign_character():
+    patterns = (*ALL, *load_patterns(INSTRUCTIONS))
+    assert max(sre_parser.parse(t.expression).getwidth()[1] for p in patterns for t in _triggers(p)) <= _WIDEST
+
+
+@pytest.mark.parametrize("spaces", [10, 1_000, 40_000])
+def test_a_reading_that_only_one_character_changes_is_found_in_a_long_text(spaces):
+    """The text as it is and as it looks are both read, the former only near what makes the difference."""
+    around = "word, " * (spaces // 6)
+    for text, at, view in (
+        (f"é{KEY}", 1, "raw"),
+        (KEY.replace("A", "\u0410"), 0, "skeleton"),
+        (f"\u201c{KEY}\u201d", 1, "raw"),
+    ):
+        hits = FAST.scan(around + text + " " + around)
+        assert [(h.start - len(around), h.end - h.start, h.view) for h in hits] == [(at, len(KEY), view)]
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -43,6 +43,13 @@ def test_what_characters_read_as(text, reading):
     assert read(text) == reading
 
 
+def test_an_invisible_sign_of_an_emoji_is_part_of_it():
+    """So the text keeps its length; a sign between letters is still nothing."""
+    found = skeleton(code_points("ok \u26a0\ufe0f \U0001f469\u200d\U0001f4bb A\u200bK"))
+    assert found.text == f"ok {OTHER * 2} {OTHER * 3} AK"
+    assert skeleton(code_points("\u26a0\ufe0f \u2713\ufe0f é")).in_place
+
+
 def test_text_that_looks_like_nothing_else_has_no_skeleton():
     assert read("你好世界") is None
     assert read("plain ASCII, \x00 and \x7f") == "plain ASCII, \x00 and \x7f"
