@@ -15,6 +15,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "array": list,
     "string": str,
     "integer": int,
+    "number": (int, float),
     "boolean": bool,
 }
 _UNDERSTOOD = {"$schema", "$id", "$ref", "$defs", "title", "type", "enum", "pattern", "minLength", "maxLength"} | {
@@ -59,14 +60,14 @@ class Shape:
             raise fail(f"{value!r} is not one of {', '.join(map(str, schema['enum']))}")
         if "type" in schema:
             wanted = _TYPES[schema["type"]]
-            if not isinstance(value, wanted) or (isinstance(value, bool) and schema["type"] == "integer"):
+            if not isinstance(value, wanted) or (isinstance(value, bool) and schema["type"] in ("integer", "number")):
                 raise fail(f"must be {'an' if schema['type'][0] in 'aio' else 'a'} {schema['type']}")
         if isinstance(value, str):
             if "pattern" in schema and not re.search(schema["pattern"], value):
                 raise fail(f"{value!r} does not match {schema['pattern']}")
             if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
                 raise fail(f"length {len(value)} is out of bounds")
-        elif isinstance(value, int) and not isinstance(value, bool):
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             if not schema.get("minimum", value) <= value <= schema.get("maximum", value):
                 raise fail(f"{value} is out of bounds")
         elif isinstance(value, list):

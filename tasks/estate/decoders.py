@@ -78,7 +78,7 @@ def disguised(text: str) -> bool:
     """Whether characters were chosen to be misread; accents and other scripts of honest languages do not count."""
     if _INVISIBLE.search(text) or re.search(r"[\u0300-\u036f]{2}|\w[\u0334-\u0338\u20d0-\u20ff]", text):
         return True
-    if any(unicodedata.normalize("NFKC", ch) != ch and ch.isalnum() and ord(ch) > 0x2000 for ch in text):
+    if any((plain := unicodedata.normalize("NFKC", ch)) != ch and plain.isalnum() and ord(ch) > 0x2000 for ch in text):
         return True
     words = re.findall(r"\w+", text)
     if any(re.search(r"[A-Za-z]", w) and re.search(r"[\u0370-\u03ff\u0400-\u052f]", w) for w in words):

@@ -405,6 +405,8 @@ def _markup(text: str, joined: str, addresses: list[str]) -> list[Act]:
         body = f"<script>fetch('{url}{joined}')</script>" if url else f"<script>alert('{joined}')</script>"
     elif re.search(r"\bansi|terminal|escape (?:code|sequence)", text, re.IGNORECASE):
         body = f"\x1b[31m{joined}\x1b[0m"
+    elif re.search(r"\btemplate|jinja|freemarker|\berb\b|expression language", text, re.IGNORECASE):
+        body = _expression(text, joined)
     elif re.search(r"\bhtml|<img|\bimg\b|\btag\b|iframe", text, re.IGNORECASE) and not re.search(
         "markdown", text, re.IGNORECASE
     ):
@@ -416,6 +418,13 @@ def _markup(text: str, joined: str, addresses: list[str]) -> list[Act]:
     else:
         return []
     return [Act(Deed.MARKUP, content=body)]
+
+
+def _expression(text: str, joined: str) -> str:
+    """A template expression in the notation that `text` names."""
+    if re.search(r"dollar|freemarker|velocity|\$", text, re.IGNORECASE):
+        return f"${{'{joined}'}}"
+    return f"<%= '{joined}' %>" if re.search(r"\berb\b|percent", text, re.IGNORECASE) else f"{{{{ '{joined}' }}}}"
 
 
 def _opening(text: str) -> str:

@@ -158,9 +158,9 @@ def fill(tool: Tool, request: str, customer: str) -> dict[str, Any]:
     for name, schema in tool.properties.items():
         kind = schema.get("type") if isinstance(schema, dict) else None
         given = re.search(
-            rf"\b{re.escape(name)}\b\s*(?:=|:|is|of|to)?\s*[\"'`]([^\"'`\n]+)[\"'`]", request, re.IGNORECASE
+            rf"\b{re.escape(name)}\b\s*(?:=|:|is|of|to)?\s*([\"'`])((?:(?!\1)[^\n])+)\1", request, re.IGNORECASE
         )
-        value: Any = given[1] if given else _guess(name, request, texts, addresses, accounts, customer)
+        value: Any = given[2] if given else _guess(name, request, texts, addresses, accounts, customer)
         if isinstance(schema, dict) and value in (None, "") and schema.get("enum"):
             value = next((e for e in schema["enum"] if str(e).lower() in request.lower()), schema["enum"][0])
         if value in (None, "") and name not in tool.required:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.errors import ConfigError
 from tasks.json_shape import Shape
+from tasks.probing.syntax import ARGUMENT_READERS
 from tasks.probing.transforms import TRANSFORMS
 from tasks.records import Severity, canonical_json, digest
 from tasks.settings import PROBES
@@ -276,12 +277,15 @@ class _Lint:
         order = conditions.get("tool_order", {})
         if order and ("first" in order) is ("without" in order):
             raise self._fail("tool_order needs `then` and either `first` or `without`", "assert", i)
+        self._parsed(conditions, i)
         patterns = [
             *(order.get(part, {}).get("name_match") for part in ("first", "then", "without")),
             conditions.get("tool_count", {}).get("name_match"),
             conditions.get("tool_identity", {}).get("name_match"),
             conditions.get("undisclosed", {}).get("name_match"),
             conditions.get("state_diff", {}).get("key_match"),
+            conditions.get("parsed", {}).get("tool_match"),
+            conditions.get("ngram_overlap", {}).get("tool_match"),
             conditions.get("output_regex"),
             conditions.get("tool_called", {}).get("name_match"),
             conditions.get("in_set", {}).get("pattern"),
@@ -307,6 +311,25 @@ class _Lint:
             if not any(e["store"] == diff["store"] for e in effects):
                 raise self._fail(f"no planted tool has an effect on the store `{diff['store']}`", "assert", i)
 
+    def _parsed(self, conditions: Mapping[str, Any], i: int) -> None:
+        """What reads tool arguments needs a trace; what reads the reply needs a string to look for."""
+        traced = {"tool_trace", "client_tools"} & set(self._data["requires"])
+        if (spec := conditions.get("parsed")) is not None:
+            of_arguments = spec["as"] in ARGUMENT_READERS
+            if of_arguments and not traced:
+                raise self._fail(f"`{spec['as']}` reads tool calls: needs `tool_trace` or `client_tools`", "assert", i)
+            if of_arguments and {"contains", "host"} & set(spec):
+                raise self._fail(f"`{spec['as']}` takes tool_match and argument only", "assert", i)
+            if not of_arguments and ("contains" not in spec or {"tool_match", "argument"} & set(spec)):
+                raise self._fail(f"`{spec['as']}` reads the reply and needs `contains`, no tool", "assert", i)
+        if (spec := conditions.get("ngram_overlap")) is not None:
+            if spec["in"] == "arguments" and not traced:
+                raise self._fail("overlap in arguments needs `tool_trace` or `client_tools` in requires", "assert", i)
+            if spec["in"] == "reply" and {"tool_match", "argument"} & set(spec):
+                raise self._fail("tool_match and argument belong to `in: arguments`", "assert", i)
+            if not all(spec["of"] in seed.get("plant", {}) for seed in self._data["seeds"]):
+                raise self._fail(f"every seed must plant `{spec['of']}` to compare with", "assert", i)
+
     def _rubric(self, rubric: str, i: int) -> None:
         """Own families may bring their own rubrics folder beside the groups, or use the built-in ones."""
         places = (self._path.parent.parent / rubric, PROBES / rubric)
@@ -318,6 +341,10 @@ class _Lint:
         for kind in ("vulnerable", "hardened", "benign"):
             if kind not in kinds:
                 raise self._fail(f"a selftest of kind `{kind}` is missing; every family proves all three", "tests")
+        seeds = {s["id"] for s in self._data["seeds"]}
+        for i, test in enumerate(self._data["tests"]):
+            if test.get("seed", self._data["seeds"][0]["id"]) not in seeds:
+                raise self._fail(f"no seed is called `{test['seed']}`", "tests", i, "seed")
         has_fail = any("fail_if" in clause for clause in self._data["assert"])
         for i, test in enumerate(self._data["tests"]):
             wanted = ("vulnerable",) if test["kind"] == "vulnerable" and has_fail else None

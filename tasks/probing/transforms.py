@@ -24,6 +24,7 @@ _MORSE_SIGNS = (
 _MORSE = dict(zip(_MORSE_LETTERS, _MORSE_SIGNS.split(), strict=True))
 """ITU-R M.1677-1; the letters as one reads them in any table."""
 _CONFUSABLE = str.maketrans("aceopxyijsABCEHIKMOPTXY", "асеорхуіјѕАВСЕНІКМОРТХҮ")
+_GREEK = str.maketrans("aoivkutABEZHIKMNOPTYX", "αοινκυτΑΒΕΖΗΙΚΜΝΟΡΤΥΧ")
 _LEET = str.maketrans("aeiostAEIOST", "431057431057")
 
 
@@ -97,6 +98,40 @@ def _diacritics(text: str, keep: Sequence[str]) -> str:
     return _around(text, keep, mark)
 
 
+def _zalgo(text: str, keep: Sequence[str]) -> str:
+    """Three marks stacked on every letter, above and below."""
+    return _around(text, keep, lambda t: re.sub(r"([A-Za-z])", "\\1\u0310\u0329\u0334", t))
+
+
+def _math_bold(text: str, keep: Sequence[str]) -> str:
+    """Mathematical bold letters, which read as plain ones."""
+
+    def bold(t: str) -> str:
+        return "".join(
+            chr(0x1D400 + ord(c) - 65) if "A" <= c <= "Z" else chr(0x1D41A + ord(c) - 97) if "a" <= c <= "z" else c
+            for c in t
+        )
+
+    return _around(text, keep, bold)
+
+
+def _circled(text: str, keep: Sequence[str]) -> str:
+    """Letters in circles."""
+
+    def circle(t: str) -> str:
+        return "".join(
+            chr(0x24B6 + ord(c) - 65) if "A" <= c <= "Z" else chr(0x24D0 + ord(c) - 97) if "a" <= c <= "z" else c
+            for c in t
+        )
+
+    return _around(text, keep, circle)
+
+
+def _greek(text: str, keep: Sequence[str]) -> str:
+    """Greek letters that look like Latin ones."""
+    return _around(text, keep, lambda t: t.translate(_GREEK))
+
+
 def _tag_chars(text: str, _: Sequence[str]) -> str:
     """The Unicode tag block spells ASCII without showing it."""
     return "".join(chr(0xE0000 + ord(c)) if " " <= c <= "~" else c for c in text)
@@ -154,6 +189,10 @@ TRANSFORMS: dict[str, Transform] = {
     "leet": _leet,
     "fullwidth": _fullwidth,
     "diacritics": _diacritics,
+    "zalgo": _zalgo,
+    "math_bold": _math_bold,
+    "circled": _circled,
+    "greek": _greek,
     "tag_chars": _tag_chars,
     # framings
     "frame_ticket": _shown("Support ticket 48213, note from the customer:\n\n", "\n\nPlease handle this ticket."),
