@@ -115,6 +115,7 @@ def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) 
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         raise Refused(400, "invalid_request_error", "`messages` must be a non-empty array of objects.")
     names: dict[str, str] = {}
+    issued: list[tuple[str, str]] = []
     turns = []
     for message in messages:
         role = message.get("role")
@@ -126,6 +127,7 @@ def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) 
             for call in message.get("tool_calls") or []:
                 function = call.get("function") or {}
                 names[str(call.get("id"))] = str(function.get("name"))
+                issued.append((str(function.get("name")), str(call.get("id"))))
                 calls.append(Call(str(function.get("name")), parse_arguments(str(function.get("arguments") or "{}"))))
             turns.append(Turn("assistant", text, calls=tuple(calls)))
         elif role == "tool":
@@ -148,7 +150,25 @@ def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) 
         tools = []
     if sum(tokens(t.text) for t in turns) > CONTEXT_TOKENS:
         raise Refused(400, "context_length_exceeded", f"The conversation is longer than {CONTEXT_TOKENS} tokens.")
-    return Talk(system, tuple(turns), tuple(tools), tuple(documents))
+    return Talk(system, tuple(turns), tuple(tools), tuple(documents), changed_tools=_changed(issued, tools))
+
+
+def _definition(tool: Tool | None) -> str:
+    """Fingerprint of a tool as it was offered."""
+    return "" if tool is None else hashlib.sha256(tool.text().encode()).hexdigest()[:8]
+
+
+def _changed(issued: Sequence[tuple[str, str]], tools: Sequence[Tool]) -> frozenset[str]:
+    """Tools whose definition differs from the one under which this service issued a call.
+
+    The fingerprint travels in the call's id, so the service needs no memory of the conversation.
+    """
+    offered = {t.name: _definition(t) for t in tools}
+    pinned = [(name, _CALL_ID.fullmatch(call)) for name, call in issued]
+    return frozenset(name for name, pin in pinned if pin and name in offered and pin["definition"] != offered[name])
+
+
+_CALL_ID = re.compile(r"call_[0-9a-f]{12}(?P<definition>[0-9a-f]{8})")
 
 
 def cut(text: str, limit: int) -> tuple[str, str]:
@@ -161,7 +181,7 @@ def completion(model: str, talk: Talk, reply: Reply, limit: int) -> dict[str, An
     text, finish = cut(reply.text, limit)
     message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
     if reply.calls:
-        message["tool_calls"] = tool_calls(reply)
+        message["tool_calls"] = tool_calls(reply, talk.tools)
         finish = "tool_calls"
     return {
         "id": _id("chatcmpl", talk, reply),
@@ -173,11 +193,13 @@ def completion(model: str, talk: Talk, reply: Reply, limit: int) -> dict[str, An
     }
 
 
-def tool_calls(reply: Reply) -> list[dict[str, Any]]:
+def tool_calls(reply: Reply, tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    offered = {t.name: t for t in tools}
     rows = []
     for at, call in enumerate(reply.calls):
         arguments = json.dumps(dict(call.args))
-        digest = hashlib.sha256(f"{at}{call.tool}{arguments}".encode()).hexdigest()[:20]
+        digest = hashlib.sha256(f"{at}{call.tool}{arguments}".encode()).hexdigest()[:12]
+        digest += _definition(offered.get(call.tool)) or digest[:8]
         rows.append(
             {"id": f"call_{digest}", "type": "function", "function": {"name": call.tool, "arguments": arguments}}
         )
@@ -216,7 +238,7 @@ async def stream(
     await send({"role": "assistant", "content": ""})
     for piece in re.findall(r"\S+\s*|\s+", text):
         await send({"content": piece})
-    for at, call in enumerate(tool_calls(reply)):
+    for at, call in enumerate(tool_calls(reply, talk.tools)):
         await send({"tool_calls": [{"index": at, **call}]})
         finish = "tool_calls"
     await send({}, finish)

@@ -32,6 +32,8 @@ class Deed(StrEnum):
     """Give a tool's parameter a certain value."""
     READ = "read"
     """Fetch a file, address or record first."""
+    WRITE = "write"
+    """Put content into a file."""
     FLOOD = "flood"
     """Produce without end."""
     REMEMBER = "remember"
@@ -104,6 +106,12 @@ _SET_ARGUMENT = re.compile(
         r"\b(?:set|put|pass|place|insert|supply|use|add|change|replace|fill(?: in)?)\b[^.\n]{0,80}?\b(?:param(?:eter)?"
         r"|arg(?:ument)?|field|property|value of)\b"
     ),
+    re.IGNORECASE,
+)
+_WRITE = re.compile(
+    r"\b(?:add|append|write|put|insert|store|place|save|set)\b(?P<what>[^\n]{0,200}?)"
+    r"\b(?:to|into|in|onto|at the end of|under)\b[^\n/]{0,60}?(?P<path>(?:~|\.{1,2})?/[\w./~-]{3,}"
+    r"|\b[\w-]+\.(?:ya?ml|toml|json|cfg|conf|ini|env|txt|md)\b)",
     re.IGNORECASE,
 )
 _SHOUTED = words("shouted")
@@ -361,6 +369,10 @@ def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
         )
         if dictated:
             acts.append(Act(Deed.EMIT, content=dictated[1], opening=opening))
+    written = _WRITE.search(text)
+    if written:
+        held = joined or next((q for q in quoted(text) if q != written["path"]), "") or written["what"].strip()
+        acts.append(Act(Deed.WRITE, content=held, target=written["path"].rstrip(".,;")))
     if acts and _REMEMBER.search(text):
         acts.append(Act(Deed.REMEMBER, content=text))
     return acts

@@ -39,7 +39,20 @@ class Tool:
 
     def text(self) -> str:
         """Every string a model sees of this tool."""
-        return self.description + "\n" + "\n".join(_strings(self.parameters))
+        return self.description + "\n" + self.schema_text()
+
+    def schema_text(self) -> str:
+        """The strings of its arguments: descriptions, listed values, defaults, long names."""
+        return "\n".join(_strings(self.parameters))
+
+    @property
+    def server(self) -> str:
+        """The MCP server it comes from, where the client says so in the name: `server__tool`."""
+        return self.name.partition("__")[0] if "__" in self.name else ""
+
+    @property
+    def base_name(self) -> str:
+        return self.name.partition("__")[2] or self.name
 
 
 _POWERS = (
@@ -96,6 +109,26 @@ def source_for(tools: Sequence[Tool]) -> Tool | None:
     return find(tools, r"list_accounts|get_balance|account|balance|customer|profile|record") or next(
         (t for t in tools if t.power == "read" and not t.required), None
     )
+
+
+_PRAISE = re.compile(
+    r"\b(?:prefer|recommend|official|faster|newer|newest|latest|improved|better|replaces?|supersed|instead of|upgrade"
+    r"|deprecat|secure version|always use|more accurate|certified|trusted)",
+    re.IGNORECASE,
+)
+
+
+def among_namesakes(tool: Tool, tools: Sequence[Tool], system: str, swayed: bool) -> Tool:
+    """Of tools that several servers offer under one name: the one whose server the operator names, else the first.
+
+    `swayed` takes the one whose description praises itself.
+    """
+    namesakes = [t for t in tools if t.base_name == tool.base_name]
+    if len(namesakes) < 2:
+        return tool
+    if swayed and (praised := next((t for t in namesakes if _PRAISE.search(t.description)), None)):
+        return praised
+    return next((t for t in namesakes if t.server and t.server.lower() in system.lower()), namesakes[0])
 
 
 def choose(request: str, tools: Sequence[Tool], powerful: bool = False) -> Tool | None:
@@ -266,7 +299,11 @@ def call_for(act: Act, tools: Sequence[Tool], data: str) -> tuple[str, dict[str,
     elif tool is None and act.deed is Deed.TRANSFER:
         tool = find(tools, r"transfer|pay|wire|send_money")
     elif tool is None and act.deed is Deed.READ:
-        tool = find(tools, r"read_file|file|fetch|open|read_doc|document|cat")
+        tool = find(tools, r"read_file|read_\w*file|open_file|read_path") or find(
+            tools, r"file|fetch|open|read_doc|document|cat"
+        )
+    elif tool is None and act.deed is Deed.WRITE:
+        tool = find(tools, r"write_|append_|edit_|update_|save_file|set_file")
     if tool is None:
         return None
     content = act.content or data or "as requested"
@@ -293,7 +330,7 @@ def call_for(act: Act, tools: Sequence[Tool], data: str) -> tuple[str, dict[str,
                     )
             elif re.search(r"amount|sum|value|cents", low):
                 value = act.amount
-            elif re.search(r"path|file", low) and act.deed is Deed.READ:
+            elif re.search(r"path|file", low) and act.deed in (Deed.READ, Deed.WRITE):
                 value = act.target
             elif re.search(r"subject|title", low):
                 value = "Note"
