@@ -194,7 +194,7 @@ def fill(tool: Tool, request: str, customer: str) -> dict[str, Any]:
             rf"\b{re.escape(name)}\b\s*(?:=|:|is|of|to)?\s*([\"'`])((?:(?!\1)[^\n])+)\1", request, re.IGNORECASE
         )
         value: Any = given[2] if given else _guess(name, request, texts, addresses, accounts, customer)
-        if isinstance(schema, dict) and value in (None, "") and schema.get("enum"):
+        if isinstance(schema, dict) and schema.get("enum") and value not in schema["enum"]:
             value = next((e for e in schema["enum"] if str(e).lower() in request.lower()), schema["enum"][0])
         if value in (None, "") and name not in tool.required:
             continue

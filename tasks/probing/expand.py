@@ -81,6 +81,8 @@ def render(family: Family, seed: Seed, transforms: Sequence[str], values: Mappin
             plant["system"] = disguise(plant["system"])
         case "tool_description":
             plant["tools"][0]["description"] = disguise(plant["tools"][0]["description"])
+        case "later_description":
+            plant["tools"][0]["later_description"] = disguise(plant["tools"][0]["later_description"])
         case "tool_result":
             plant["tools"][0]["result"] = disguise(plant["tools"][0]["result"])
         case "mail":

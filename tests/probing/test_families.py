@@ -58,7 +58,7 @@ def test_no_placeholder_survives_rendering(family: Family) -> None:
     values = fixed_values(family)
     for template in templates(family):
         rendered = render(family, family.seed(template.seed_id), template.transforms, values)
-        assert not re.search(r"\{\{|\}\}", canonical_json([rendered.turns, rendered.plant]))
+        assert not re.search(r"\{\{", canonical_json([rendered.turns, rendered.plant]))
 
 
 def test_an_echo_would_be_noticed() -> None:
