@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -52,9 +54,63 @@ class ProbingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WaiverSettings:
+    """Why a meta-judge of the same maker as a judge is accepted for now."""
+
+    reason: str = ""
+    owner: str = ""
+    expires: date | None = None
+    """The last day on which it holds; write it without quotes: 2027-03-31."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """One live judge, or the live meta-judge."""
+
+    provider: str = ""
+    """`anthropic`, `openai`, `google`, or `openai_compatible` for a model server of your own."""
+    model: str = ""
+    key: str | None = None
+    """Where the key lies: env:NAME or file:PATH."""
+    url: str | None = None
+    """Base URL, for `openai_compatible` such as http://127.0.0.1:11434/v1. Any other address than a provider's own is
+    taken for a test double, and what it says is labelled so."""
+    family: str | None = None
+    """Whose model it is (`llama`, `qwen`); needed for `openai_compatible`."""
+    temperature: float = 0.0
+    """Sent only where the model is known to take it."""
+    max_output_tokens: int = 2_000
+    """Thinking included."""
+    usd_per_million_in: float | None = None
+    """Your price, where `tasks/judging/data/models.csv` holds none or another."""
+    usd_per_million_out: float | None = None
+    waiver: WaiverSettings = field(default_factory=WaiverSettings)
+    """Of the meta-judge only."""
+
+
+@dataclass(frozen=True, slots=True)
 class JudgingSettings:
     meta_floor: float = 0.7
     """Meta confidence below this always goes to human review."""
+    judges: Mapping[str, JudgeSettings] = field(default_factory=dict)
+    """Three live judges by name; none = the offline judges."""
+    meta: JudgeSettings = field(default_factory=JudgeSettings)
+    egress: str = "redacted"
+    """What of a case live judges are sent: `redacted`, `full`, or `none` for offline judges only."""
+    self_vendor: str = "count"
+    """A judge on its own maker's model: `count` marks the vote, `exclude` leaves it out."""
+    concurrency: int = 4
+    """Requests in flight per judge."""
+    timeout_s: float = 60.0
+    batch: bool = False
+    """Use the providers' batch interfaces: half the price, results within a day."""
+    batch_poll_s: float = 30.0
+    caching: bool = True
+    """Ask for prompt caching where it must be asked for (Anthropic)."""
+    max_requests: int = 20_000
+    max_tokens: int = 50_000_000
+    max_usd: float = 25.0
+    """Hard limits of one run; cases beyond them are `error`, never a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +203,10 @@ def described(settings: Settings, path: Path | None = None, *, home: Path | None
             if is_dataclass(held):
                 walk(held, given.get(f.name, {}), f"{name}.")
                 continue
+            if isinstance(held, Mapping):
+                for key, one in held.items():
+                    walk(one, given.get(f.name, {}).get(key, {}), f"{name}.{key}.")
+                continue
             origin = f"{file}:{_line(text, name)}" if f.name in given else "default"
             shown = [str(v) for v in held] if isinstance(held, tuple) else held
             found[name] = ("" if shown is None else str(shown), origin)
@@ -178,6 +238,15 @@ def _build(cls: type, data: dict[str, Any], file: Path, text: str, prefix: str) 
                     f"`{prefix}{key}` is a table: write [{prefix}{key}]", file, _line(text, f"{prefix}{key}")
                 )
             values[key] = _build(hint, value, file, text, f"{prefix}{key}.")
+        elif getattr(hint, "__origin__", None) is Mapping:
+            if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
+                raise ConfigError(
+                    f"`{prefix}{key}` is a table of tables: write [{prefix}{key}.NAME]",
+                    file,
+                    _line(text, f"{prefix}{key}"),
+                )
+            kind = get_args(hint)[1]
+            values[key] = {n: _build(kind, v, file, text, f"{prefix}{key}.{n}.") for n, v in value.items()}
         else:
             values[key] = _coerce(hint, value, f"{prefix}{key}", file, text)
     return cls(**values)
@@ -196,8 +265,11 @@ def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
         and all(isinstance(v, str) for v in value)
     ):
         return tuple(value)
+    if kind is date and isinstance(value, datetime):
+        value = value.date()
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        if isinstance(value, int | float) and value <= 0 and kind is not bool and name != "probing.seed":
+        may_be_0 = name.endswith(("probing.seed", ".temperature", ".usd_per_million_in", ".usd_per_million_out"))
+        if isinstance(value, int | float) and value <= 0 and kind is not bool and not may_be_0:
             raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name))
         return value
     raise ConfigError(f"`{name}` has the wrong type: {value!r}", file, _line(text, name))

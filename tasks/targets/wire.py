@@ -12,7 +12,7 @@ import json
 import random
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,6 +29,7 @@ RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504, 529})
 _FILTER_CODES = frozenset(
     {"content_filter", "content_filter_error", "content_policy_violation", "ResponsibleAIPolicyViolation"}
 )
+_RETRY_INFO = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 _GATEWAY_REASON = re.compile(r"(DLP|INJECTION|EGRESS|POLICY)\.[A-Z0-9_.]+")
 """Reason codes of an aispm gateway's policy decisions."""
 
@@ -60,6 +61,9 @@ class Answer:
     """Start of what a refused request was told; for telling filters apart, never stored."""
     announces_limit: bool = False
     """The reply carries rate-limit headers (`x-ratelimit-…`, `ratelimit…`, `retry-after`)."""
+    sent_bytes: int = 0
+    """Of request bodies, over all tries."""
+    tries: int = 0
 
 
 class Gate:
@@ -113,17 +117,28 @@ def origin(url: str) -> tuple[str, str, int]:
 class Wire:
     """One worker's connection to the declared origins."""
 
-    def __init__(self, urls: tuple[str, ...], gate: Gate, *, timeout_s: float, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        urls: tuple[str, ...],
+        gate: Gate,
+        *,
+        timeout_s: float,
+        pace: Pace | None = None,
+        decode: Callable[[bytes], Any] = json.loads,
+        user_agent: str = "aispm-probe",
+    ) -> None:
+        """`decode` turns a body into an object; what it raises as ValueError is a malformed reply."""
         self._origins = frozenset(origin(url) for url in urls)
         self._gate = gate
         self._timeout_s = timeout_s
         self._pace = pace or Pace()
+        self._decode = decode
         self._client = httpx.AsyncClient(
             verify=tls_context(),
             timeout=timeout_s,
             follow_redirects=False,
             trust_env=False,
-            headers={"user-agent": "aispm-probe", "accept-encoding": "identity"},
+            headers={"user-agent": user_agent, "accept-encoding": "identity"},
         )
         self.sent = 0
         """Requests sent so far, repeated ones included."""
@@ -131,8 +146,26 @@ class Wire:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def send(self, method: str, url: str, body: dict[str, Any] | None, bearer: str | None) -> Answer:
-        """One JSON request, repeated on 408, 429, 5xx, timeouts and broken connections."""
+    async def send(
+        self,
+        method: str,
+        url: str,
+        body: dict[str, Any] | bytes | None,
+        bearer: str | None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Answer:
+        """One JSON request (bytes are sent as they are), repeated on 408, 429, 5xx, timeouts and broken connections."""
+        content, chosen = encoded(body, bearer)
+        before = self.sent
+        answer = await self._send(method, url, content, chosen | dict(headers or {}), decode or self._decode)
+        tries = self.sent - before
+        return replace(answer, sent_bytes=tries * len(content or b""), tries=tries)
+
+    async def _send(
+        self, method: str, url: str, content: bytes | None, headers: dict[str, str], decode: Callable[[bytes], Any]
+    ) -> Answer:
         if origin(url) not in self._origins:
             return Answer({}, None, None, "connect", "outside the declared origin")
         answer = Answer({}, None, None, "connect")
@@ -141,7 +174,7 @@ class Wire:
             if not self._gate.enter():
                 return Answer({}, None, None, self._gate.stopped or "budget")
             self.sent += 1
-            answer, retry_after = await self._once(method, url, body, bearer)
+            answer, retry_after = await self._once(method, url, content, headers, decode)
             broken = answer.error_kind in ("timeout", "connect") or (answer.status or 0) >= 500
             self._gate.note(broken and answer.error_kind != "throttled")
             if not (answer.error_kind in ("timeout", "connect") or answer.status in RETRIED_STATUS):
@@ -171,20 +204,20 @@ class Wire:
         if allowed < count:
             return [Answer({}, None, None, self._gate.stopped or "budget")]
         self.sent += count
-        answers = await asyncio.gather(*(self._once("POST", url, body, bearer) for _ in range(count)))
+        content, headers = encoded(body, bearer)
+        answers = await asyncio.gather(*(self._once("POST", url, content, headers, self._decode) for _ in range(count)))
         if pauses := [after for _, after in answers if after is not None]:
             self._gate.pause(min(max(pauses), self._pace.retry_after_cap_s))
         return [answer for answer, _ in answers]
 
     async def _once(
-        self, method: str, url: str, body: dict[str, Any] | None, bearer: str | None
+        self, method: str, url: str, content: bytes | None, headers: dict[str, str], decode: Callable[[bytes], Any]
     ) -> tuple[Answer, float | None]:
-        headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
         try:
             # The client's own timeout is per read; this one also ends a reply that drips for ever.
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._client.stream(method, url, json=body, headers=headers) as response,
+                self._client.stream(method, url, content=content, headers=headers) as response,
             ):
                 parts: list[bytes] = []
                 size = 0
@@ -203,17 +236,25 @@ class Wire:
             return Answer({}, None, None, "malformed"), None
         raw = b"".join(parts)
         limits = any(name.startswith(_LIMIT_HEADERS) for name in response.headers)
-        return replace(_classify(response, raw), announces_limit=limits), _retry_after(response)
+        return replace(_classify(response, raw, decode), announces_limit=limits), _retry_after(response, raw)
 
 
-def _classify(response: httpx.Response, raw: bytes) -> Answer:
+def encoded(body: dict[str, Any] | bytes | None, bearer: str | None) -> tuple[bytes | None, dict[str, str]]:
+    """Body and headers of a JSON request."""
+    content = body if isinstance(body, bytes | None) else json.dumps(body, separators=(",", ":")).encode()
+    headers = {} if content is None else {"content-type": "application/json"}
+    return content, headers | ({"authorization": f"Bearer {bearer}"} if bearer else {})
+
+
+def _classify(response: httpx.Response, raw: bytes, decode: Callable[[bytes], Any]) -> Answer:
     status = response.status_code
     sha = hashlib.sha256(raw).hexdigest()
+    fine = 200 <= status < 300
     try:
-        data = json.loads(raw) if raw else {}
+        data = (decode if fine else json.loads)(raw) if raw else {}
     except (ValueError, RecursionError):
         data = None
-    if 200 <= status < 300:
+    if fine:
         if not isinstance(data, dict):
             return Answer({}, status, sha, "malformed")
         return Answer(data, status, sha, None)
@@ -245,11 +286,11 @@ def _is_filter(data: Any) -> bool:
     return False
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds, from either form of the header (RFC 9110 §10.2.3); None when absent or unreadable."""
+def _retry_after(response: httpx.Response, raw: bytes) -> float | None:
+    """Seconds, from either form of the header (RFC 9110 §10.2.3) or Google's `RetryInfo`; None when there is none."""
     value = response.headers.get("retry-after")
     if value is None:
-        return None
+        return None if response.status_code < 400 else _retry_info(raw)
     if value.strip().isdigit():
         return float(value)
     try:
@@ -257,3 +298,9 @@ def _retry_after(response: httpx.Response) -> float | None:
     except ValueError:
         return None
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _retry_info(raw: bytes) -> float | None:
+    """`retryDelay` of a `google.rpc.RetryInfo` in an error body, such as `7s` or `0.5s`."""
+    found = _RETRY_INFO.search(raw[:100_000])
+    return float(found[1]) if found and b"google.rpc.RetryInfo" in raw else None
