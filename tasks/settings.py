@@ -7,11 +7,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from tasks.errors import ConfigError
+from tasks.judging.independence import judging_problems
 
 CONTENT_ROOT = Path(__file__).resolve().parent.parent
 """The checkout: home of `sql/`, `probes/` and `mappings/`."""
@@ -84,6 +85,8 @@ class JudgeSettings:
     usd_per_million_in: float | None = None
     """Your price, where `tasks/judging/data/models.csv` holds none or another."""
     usd_per_million_out: float | None = None
+    test_double: bool = False
+    """The address belongs to a test double: what it says is labelled so."""
     waiver: WaiverSettings = field(default_factory=WaiverSettings)
     """Of the meta-judge only."""
 
@@ -186,6 +189,9 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         if value:
             typed: Any = Path(value) if name in ("home", "inventory") else value
             settings = replace(settings, **{name: typed})
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    for name, problem in judging_problems(settings.judging, datetime.now(UTC).date()):
+        raise ConfigError(f"`{name}`: {problem}", file, _nearest_line(text, name))
     if settings.orchestrator.engine not in ("plain", "prefect"):
         raise ConfigError("orchestrator.engine must be `plain` or `prefect`", file)
     return settings
@@ -288,3 +294,12 @@ def _line(text: str, name: str) -> int | None:
         elif here == table and stripped.partition("=")[0].strip() == key:
             return number
     return next((n for n, line in enumerate(text.splitlines(), 1) if key in line), None)  # an inline table
+
+
+def _nearest_line(text: str, name: str) -> int | None:
+    """The line of the setting, or of the closest table above it that is written."""
+    while name:
+        if (line := _line(text, name)) is not None:
+            return line
+        name = name.rpartition(".")[0]
+    return None

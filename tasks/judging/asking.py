@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from tasks.judging.judge import Judge, MetaJudge, call_judge, call_meta
@@ -19,7 +20,7 @@ class LiveJudge(Protocol):
     """A judge over the network. Neither call raises for what the far side does."""
 
     async def judge_all(self, cases: Sequence[Case], repeat: int = 0) -> list[Vote]:
-        """One checked vote per case, in order. `repeat` above 0 asks with labels and fields in another order."""
+        """One checked vote per case, in order. An odd `repeat` asks with labels and fields the other way round."""
         ...
 
     async def arbitrate_all(self, cases: Sequence[Case], votes: Sequence[Sequence[Vote]]) -> list[Vote]:
@@ -30,14 +31,14 @@ class LiveJudge(Protocol):
 def ask_judges(judges: Sequence[Judge], cases: Sequence[Case], repeat: int = 0) -> list[list[Vote]]:
     """For each case the votes of all judges, in the order of `judges`.
 
-    With `repeat` above 0 offline judges are not asked: they read every case the same way.
+    For repeats 1 to 9, the same case in another order, offline judges are not asked: they read every order alike.
     """
     live = {i: judge for i, judge in enumerate(judges) if isinstance(judge, LiveJudge)}
     answers = dict(zip(live, _together([judge.judge_all(cases, repeat) for judge in live.values()]), strict=True))
-    if repeat == 0:
+    if repeat % 10 == 0:
         for i, judge in enumerate(judges):
             if i not in live:
-                answers[i] = [call_judge(judge, case) for case in cases]
+                answers[i] = [replace(call_judge(judge, case), repeat=repeat) for case in cases]
     return [[answers[i][n] for i in sorted(answers)] for n in range(len(cases))]
 
 

@@ -21,6 +21,8 @@ from tasks.judging.weighing import WeighingMetaJudge
 class Panel:
     judges: tuple[Judge, ...]
     meta: MetaJudge | None
+    meta_not_independent: bool = False
+    """The meta-judge shares its maker with a judge, under a waiver: every verdict and report says so."""
 
     @property
     def version(self) -> str:

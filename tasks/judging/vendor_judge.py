@@ -44,6 +44,8 @@ class Connection:
     timeout_s: float = 60.0
     pace: Pace = field(default_factory=Pace)
     caching: bool = True
+    batch_poll_s: float | None = None
+    """Seconds between looks at a batch; None asks case by case."""
 
     def __repr__(self) -> str:
         return f"Connection({self.host})"

@@ -1,4 +1,4 @@
-"""Anthropic Messages (`POST /v1/messages`, version 2023-06-01). No I/O.
+"""Anthropic Messages (`POST /v1/messages`, version 2026-10-21, which knows no temperature). No I/O.
 
 Models up to 4.x are held to the schema by a forced tool. Later ones think always or by default, and then refuse a
 forced `tool_choice`; they take `output_config.format` (Anthropic, *Structured outputs*; *What's new in Claude Opus
@@ -26,7 +26,7 @@ class Anthropic:
         return "/v1/messages"
 
     def headers(self, key: str | None) -> dict[str, str]:
-        return {"anthropic-version": "2023-06-01"} | ({"x-api-key": key} if key else {})
+        return {"anthropic-version": "2026-10-21"} | ({"x-api-key": key} if key else {})
 
     def body(self, ask: Ask) -> dict[str, Any]:
         system: dict[str, Any] = {"type": "text", "text": ask.system}
@@ -43,8 +43,6 @@ class Anthropic:
             body["tool_choice"] = {"type": "tool", "name": TOOL, "disable_parallel_tool_use": True}
         else:
             body["output_config"] = {"format": {"type": "json_schema", "schema": dict(ask.schema)}}
-        if ask.temperature is not None:
-            body["temperature"] = ask.temperature
         return body
 
     def read(self, reply: Mapping[str, Any]) -> Said:

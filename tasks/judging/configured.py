@@ -1,0 +1,164 @@
+"""From the settings to a panel: live judges when three are declared, else the offline ones."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from hashlib import sha256
+
+from gateway.secrets import resolve_secret
+from tasks.judging.budget import JudgingBudget
+from tasks.judging.independence import maker_of, meta_shares_maker
+from tasks.judging.judge import JudgeSpec
+from tasks.judging.models import Model, known_model, own_price
+from tasks.judging.offline import Panel, offline_panel
+from tasks.judging.prompt import Prompt
+from tasks.judging.vendor_judge import Connection, VendorJudge
+from tasks.judging.vendors import FORMATS
+from tasks.records import ProofLabel, Verdict, Vote, canonical_json
+from tasks.settings import JudgeSettings, JudgingSettings
+from tasks.targets.wire import Pace, origin
+
+META = "meta"
+_MICRO = 1_000_000
+
+
+def uses_live_judges(judging: JudgingSettings) -> bool:
+    """Whether cases leave this process; `egress = "none"` keeps them in, whatever is declared."""
+    return bool(judging.judges) and judging.egress != "none"
+
+
+def configured_panel(judging: JudgingSettings, budget: JudgingBudget, *, pace: Pace | None = None) -> Panel:
+    """The panel of the settings. Raises ConfigError when a key's reference leads nowhere."""
+    if not uses_live_judges(judging):
+        return offline_panel()
+    judges = tuple(
+        vendor_judge(name, judge, judging, budget, Prompt("judge"), pace=pace)
+        for name, judge in sorted(judging.judges.items())
+    )
+    prompt = Prompt("meta", judging.meta_floor)
+    meta = vendor_judge(META, judging.meta, judging, budget, prompt, pace=pace)
+    return Panel(judges, meta, meta_shares_maker(judging))
+
+
+def vendor_judge(
+    name: str,
+    settings: JudgeSettings,
+    judging: JudgingSettings,
+    budget: JudgingBudget,
+    prompt: Prompt,
+    *,
+    pace: Pace | None = None,
+) -> VendorJudge:
+    """One live judge. Raises ConfigError when its key cannot be read."""
+    wire_format = FORMATS[settings.provider]
+    url = (settings.url or wire_format.base_url or "").rstrip("/")
+    label = proof_label(settings)
+    model = price_of(settings)
+    fixed = [
+        settings.provider,
+        settings.model,
+        url,
+        prompt.sha256,
+        str(settings.temperature),
+        settings.max_output_tokens,
+        judging.egress,
+    ]
+    spec = JudgeSpec(
+        name=name,
+        provider=settings.provider,
+        family=maker_of(settings),
+        model=settings.model,
+        version=sha256(canonical_json(fixed).encode()).hexdigest()[:12],
+        live=label is ProofLabel.REAL_COMPONENT,
+        prompt_sha256=prompt.sha256,
+        proof_label=label,
+    )
+    connection = Connection(
+        url=url,
+        host=origin(url)[1],
+        key=resolve_secret(settings.key) if settings.key else None,
+        mode=judging.egress,
+        concurrency=judging.concurrency,
+        timeout_s=judging.timeout_s,
+        pace=pace or Pace(),
+        caching=judging.caching,
+        batch_poll_s=judging.batch_poll_s if judging.batch else None,
+    )
+    return VendorJudge(
+        spec,
+        wire_format,
+        connection,
+        prompt,
+        budget,
+        model=model,
+        max_output_tokens=settings.max_output_tokens,
+        temperature=settings.temperature,
+    )
+
+
+def proof_label(settings: JudgeSettings) -> ProofLabel:
+    """A provider's wire format at another address than the provider's own proves the format, not the provider."""
+    official = FORMATS[settings.provider].base_url
+    elsewhere = official is not None and settings.url is not None and origin(settings.url) != origin(official)
+    return ProofLabel.OFFICIAL_SHAPE_FAKE if elsewhere or settings.test_double else ProofLabel.REAL_COMPONENT
+
+
+def price_of(settings: JudgeSettings) -> Model | None:
+    """Own price, else the listed one; a model server of your own costs nothing."""
+    if settings.usd_per_million_in is not None and settings.usd_per_million_out is not None:
+        return own_price(settings.provider, settings.model, settings.usd_per_million_in, settings.usd_per_million_out)
+    if FORMATS[settings.provider].base_url is None:
+        return replace(own_price(settings.provider, settings.model, 0.0, 0.0), temperature=True)
+    return known_model(settings.provider, settings.model)
+
+
+def new_budget(judging: JudgingSettings) -> JudgingBudget:
+    """A budget with the limits of the settings."""
+    return JudgingBudget(judging.max_requests, judging.max_tokens, int(judging.max_usd * _MICRO))
+
+
+_BUDGETS: dict[str, JudgingBudget] = {}
+_BUDGETS_LOCK = threading.Lock()  # guards _BUDGETS: one budget per execution of a run
+
+
+def budget_of(run_id: str, judging: JudgingSettings) -> JudgingBudget:
+    """The budget shared by all batches of one execution in this process."""
+    with _BUDGETS_LOCK:
+        return _BUDGETS.setdefault(run_id, new_budget(judging))
+
+
+_MODEL_MAKERS = (
+    ("claude", ("claude", "anthropic.")),
+    ("gpt", ("gpt-", "o1", "o3", "o4", "chatgpt")),
+    ("gemini", ("gemini", "gemma")),
+    ("llama", ("llama", "meta-llama", "meta.")),
+    ("qwen", ("qwen",)),
+    ("mistral", ("mistral", "mixtral", "ministral", "codestral")),
+    ("deepseek", ("deepseek",)),
+)
+
+
+def maker_of_model(model: str) -> str | None:
+    """Whose model a name such as `openai/gpt-6-luna` is; None when it does not say."""
+    name = model.casefold().rpartition("/")[2]
+    return next((maker for maker, starts in _MODEL_MAKERS if name.startswith(starts)), None)
+
+
+def mark_self_vendor(
+    votes: Iterable[Vote], families: Mapping[str, str], makers: Mapping[str, str], *, exclude: bool = False
+) -> list[Vote]:
+    """Votes of a judge on its own maker's model, marked; with `exclude` they no longer count.
+
+    `families`: judge id -> family. `makers`: attempt id -> maker of the model under test.
+    """
+    marked = []
+    for vote in votes:
+        maker = makers.get(vote.attempt_id)
+        if maker is not None and families.get(vote.judge_id) == maker:
+            vote = replace(vote, self_vendor=True)
+            if exclude and vote.error_kind is None:
+                vote = replace(vote, verdict=Verdict.ERROR, confidence=0.0, error_kind="self_vendor")
+        marked.append(vote)
+    return marked
