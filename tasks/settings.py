@@ -283,6 +283,13 @@ def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
 
 def _line(text: str, name: str) -> int | None:
     """Where the setting of this dotted name is written: its line, or that of its table."""
+    key = name.rpartition(".")[2]
+    inline = (n for n, line in enumerate(text.splitlines(), 1) if key in line)
+    return _written(text, name) or next(inline, None)
+
+
+def _written(text: str, name: str) -> int | None:
+    """As `_line`, for what stands on a line of its own."""
     table, _, key = name.rpartition(".")
     here = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -293,13 +300,11 @@ def _line(text: str, name: str) -> int | None:
                 return number
         elif here == table and stripped.partition("=")[0].strip() == key:
             return number
-    return next((n for n, line in enumerate(text.splitlines(), 1) if key in line), None)  # an inline table
+    return None
 
 
 def _nearest_line(text: str, name: str) -> int | None:
-    """The line of the setting, or of the closest table above it that is written."""
-    while name:
-        if (line := _line(text, name)) is not None:
-            return line
+    """The line of the setting, or of the closest table around it that is written."""
+    while name and (line := _written(text, name)) is None:
         name = name.rpartition(".")[0]
-    return None
+    return line if name else None
