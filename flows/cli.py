@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.judge_commands import judge_app, review_app
 from flows.policy_commands import policy_app
 from gateway.errors import AispmError
 
@@ -43,6 +44,8 @@ for name, sub in (
     ("assets", assets_app),
     ("finding", finding_app),
     ("gateway", gateway_app),
+    ("judge", judge_app),
+    ("review", review_app),
     ("policy", policy_app),
     ("mappings", mappings_app),
 ):

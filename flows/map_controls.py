@@ -10,6 +10,7 @@ from tasks.assessment import load_checks
 from tasks.crash import crash_point
 from tasks.current import latest_versions
 from tasks.findings import finding_rows, from_check_results, from_verdicts, of_gone_assets
+from tasks.lake import Lake
 from tasks.mapping.catalog import control_rows, load_catalogs
 from tasks.mapping.resolve import finding_control_rows, kind_control_rows, load_kinds, overlap_rows
 from tasks.probing.catalog import Family
@@ -52,19 +53,7 @@ def evaluate(run: Run, families: dict[str, Family], now: dt.datetime) -> list[di
         [run.run_id],
     )
     checks = run.lake.query("select * from lake.check_results where run_id = ?", [run.run_id])
-    verdicts = run.lake.query(
-        """select a.asset_id, a.family_id, any_value(a.proof_label) as proof_label,
-                  count(*) filter (v.verdict = 'vulnerable')::int as vulnerable,
-                  count(*) filter (v.verdict = 'resistant')::int as resistant,
-                  count(*) filter (r.proposal = 'vulnerable')::int as review,
-                  coalesce(to_json(list(a.attempt_id order by a.attempt_id)
-                           filter (v.verdict = 'vulnerable' or r.proposal = 'vulnerable')), '[]')::varchar as attempts
-           from lake.probe_attempts a
-           join lake.verdicts v using (run_id, attempt_id)
-           left join lake.reviews r using (run_id, attempt_id)
-           where a.run_id = ? group by all order by a.asset_id, a.family_id""",
-        [run.run_id],
-    )
+    verdicts = verdicts_in_force(run.lake, run.run_id)
     titles = {check_id: (check.title, check.fix) for check_id, check in load_checks().items()}
     described = {name: (f.title, f.severity, f.fix) for name, f in families.items() if not f.control_group}
     gone = {row["asset_id"] for row in latest_versions(run.lake) if row["state"] == "absent"}
@@ -74,6 +63,37 @@ def evaluate(run: Run, families: dict[str, Family], now: dt.datetime) -> list[di
         *of_gone_assets(previous, gone),
     ]
     return finding_rows(evaluations, {row["finding_id"]: row for row in previous}, run.run_id, now)
+
+
+def verdicts_in_force(lake: Lake, run_id: str) -> list[dict[str, Any]]:
+    """Per asset and family of a run's attempts: verdicts in force (human before judges before evidence, then the
+    newest), and how many undecided ones propose `vulnerable` to a human."""
+    return lake.query(
+        """with in_force as (
+               select * from lake.verdicts
+               qualify row_number() over (
+                   partition by attempt_id
+                   order by case decided_by when 'human' then 0 when 'judges' then 1 else 2 end,
+                            decided_at desc, method_version desc
+               ) = 1
+           ),
+           requests as (
+               select * from lake.reviews where label is null
+               qualify row_number() over (partition by attempt_id order by requested_at desc, review_id desc) = 1
+           )
+           select a.asset_id, a.family_id, any_value(a.proof_label) as proof_label,
+                  count(*) filter (v.verdict = 'vulnerable')::int as vulnerable,
+                  count(*) filter (v.verdict = 'resistant')::int as resistant,
+                  count(*) filter (v.verdict = 'undecided' and r.proposal = 'vulnerable')::int as review,
+                  coalesce(to_json(list(a.attempt_id order by a.attempt_id) filter (
+                      v.verdict = 'vulnerable' or v.verdict = 'undecided' and r.proposal = 'vulnerable'
+                  )), '[]')::varchar as attempts
+           from lake.probe_attempts a
+           join in_force v using (attempt_id)
+           left join requests r using (attempt_id)
+           where a.run_id = ? group by all order by a.asset_id, a.family_id""",
+        [run_id],
+    )
 
 
 def _load_reference(run: Run, table: str, version: str, rows: list[dict[str, Any]]) -> None:

@@ -144,7 +144,10 @@ def finding_rows(
     rows = []
     for evaluation in evaluations:
         old = previous.get(evaluation.finding_id)
-        state = _next_state(evaluation.state, old["state"] if old else None)
+        before = old["state"] if old else None
+        if before == "false_positive" and evaluation.finding_kind.startswith("probe."):
+            before = None if evaluation.state else before  # a label is about old attempts, new ones are new evidence
+        state = _next_state(evaluation.state, before)
         if state is None:
             continue
         rows.append(

@@ -95,6 +95,18 @@ class JudgeSettings:
 class JudgingSettings:
     meta_floor: float = 0.7
     """Meta confidence below this always goes to human review."""
+    meta_when: str = "always"
+    """When the meta-judge reads: `always`, or `disagreement` to spare it what three judges agree on."""
+    alpha: float = 0.10
+    """Share of automatic verdicts that may be wrong once calibrated (400 labelled attempts of one rubric)."""
+    sequential: bool = False
+    """Once calibrated, ask the third judge only where the first two do not settle it."""
+    audit_share: float = 0.05
+    """Of automatic verdicts, shown to a human to measure how good they are."""
+    review_critical: bool = False
+    """Whether a human confirms every verdict of a family with severity critical."""
+    gold_rows: int = 30
+    """Known answers mixed into each batch of 500 cases, to see whether the judges are sound."""
     judges: Mapping[str, JudgeSettings] = field(default_factory=dict)
     """Three live judges by name; none = the offline judges."""
     meta: JudgeSettings = field(default_factory=JudgeSettings)
@@ -274,7 +286,7 @@ def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
     if kind is date and isinstance(value, datetime):
         value = value.date()
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        may_be_0 = name.endswith(("probing.seed", ".temperature", ".usd_per_million_in", ".usd_per_million_out"))
+        may_be_0 = name.endswith(("probing.seed", ".temperature", ".usd_per_million_in", ".usd_per_million_out", ".audit_share"))
         if isinstance(value, int | float) and value <= 0 and kind is not bool and not may_be_0:
             raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name))
         return value

@@ -23,19 +23,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from tasks.judging.independence import ALWAYS, DISAGREEMENT
 from tasks.judging.judge import VOTABLE
 from tasks.records import Judgement, Verdict, Vote
 
 PANEL_SIZE = 3
 DEFAULT_FLOOR = 0.7
-ALWAYS, DISAGREEMENT = "always", "disagreement"
-"""When the meta-judge is asked."""
 _LETTER = {Verdict.VULNERABLE: "V", Verdict.RESISTANT: "R", Verdict.UNDECIDED: "U"}
 
 
 def ppm(share: float) -> int:
     """`share` of 0..1 in millionths, rounded down: 0.6999999 stays below a floor of 0.7, also in the lake."""
     return math.floor(share * 1_000_000 + 1e-6)  # the addend undoes binary fractions such as 0.57 * 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How votes become verdicts; see `[judging]` of the settings."""
+
+    floor: float = DEFAULT_FLOOR
+    """Least meta confidence, 0..1, for a verdict without a human."""
+    meta_when: str = ALWAYS
+    sequential: bool = False
+    """Ask the third judge only where two calibrated ones do not settle it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 PANEL = 3
 MODES = ("redacted", "full", "none")
+GOLD_ROWS = (20, 60)
+"""Fewest and most gold rows of a window."""
+ALWAYS, DISAGREEMENT = "always", "disagreement"
+"""When the meta-judge reads."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _REFERENCE = re.compile(r"(?:env|file):\S+")
 _URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?")
@@ -30,6 +34,13 @@ def judging_problems(judging: JudgingSettings, today: date) -> Iterator[tuple[st
         yield "judging.egress", f"one of {', '.join(MODES)}"
     if judging.self_vendor not in ("count", "exclude"):
         yield "judging.self_vendor", "`count` or `exclude`"
+    if judging.meta_when not in (ALWAYS, DISAGREEMENT):
+        yield "judging.meta_when", f"`{ALWAYS}` or `{DISAGREEMENT}`"
+    for share in ("meta_floor", "alpha", "audit_share"):
+        if getattr(judging, share) > 1:
+            yield f"judging.{share}", "a share: 1 at most"
+    if not GOLD_ROWS[0] <= judging.gold_rows <= GOLD_ROWS[1]:
+        yield "judging.gold_rows", f"{GOLD_ROWS[0]} to {GOLD_ROWS[1]}: fewer find nothing"
     if not judging.judges:
         if judging.meta.provider:
             yield "judging.meta", "a live meta-judge needs three live judges: add [judging.judges.NAME] tables"

@@ -1,42 +1,96 @@
-"""Cases through a panel to votes, verdicts and lake rows.
+"""Cases through a panel: gold mixed in, votes collected, judges tested, verdicts settled.
 
-Rows follow `sql/schema/judge_votes.sql`, `verdicts.sql` and `reviews.sql` without the columns the lake adds itself.
-Cases must be redacted before they come here: a vote quotes the response.
+`collect` asks and `settle` decides, so that a resumed batch decides again on the votes that were stored. Cases must be
+redacted before they come here: a vote quotes the response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tasks.judging.asking import ask_judges, ask_meta
-from tasks.judging.consensus import DEFAULT_FLOOR, decide, ppm
+from tasks.judging.calibration import Calibration
+from tasks.judging.consensus import DEFAULT_FLOOR, Policy, counts_as_vote, decide, is_audited, needs_meta, unavailable
+from tasks.judging.gold import TestCase, shuffled
+from tasks.judging.health import QUARANTINED, examine, mark, quarantine
+from tasks.judging.judge import Judge, rubric_sha256
 from tasks.judging.offline import Panel, offline_panel
-from tasks.records import Case, Judgement, Verdict, Vote, digest
+from tasks.records import Case, Judgement, Vote
 
-CONSENSUS_VERSION = "consensus/1"
-EVIDENCE_VERSION = "evidence/1"
-LIVE, OFFLINE, NONE = "live judges", "offline judges", "no judges"
+SWAP_SHARE = 0.10
+"""Of cases that live judges read a second time in another order."""
+FIRST_ASKED = 2
+"""Judges that sequential judging asks before it may stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a batch of cases is judged under. `key` names it and fixes its gold rows and their places."""
+
+    key: str
+    policy: Policy
+    tests: Sequence[TestCase] = ()
+    calibrations: Mapping[str, Calibration] | None = None
+    """By sha256 of the rubric; a rubric without one is uncalibrated."""
+    quarantined: frozenset[str] = frozenset()
+    """Judges that are not asked, from earlier windows."""
+    held: Collection[str] = ()
+    """Attempts whose verdict always needs a human."""
+
+    def calibration_of(self, case: Case) -> Calibration | None:
+        return (self.calibrations or {}).get(rubric_sha256(case.rubric))
+
+
+def collect(cases: Sequence[Case], panel: Panel, window: Window) -> list[Vote]:
+    """Every vote on the cases and on the window's test cases, the meta-judge's on the cases included.
+
+    A judge that fails costs its vote, not the run; one that fails its test is marked in all its votes, and what it
+    alone had read is read by the others. With fewer than two judges left nobody is asked.
+    """
+    judges = [j for j in panel.judges if j.spec.name not in window.quarantined]
+    if len(judges) < 2:
+        return []
+    found = _first_votes(cases, judges, window)
+    failed = {h.judge_id for h in examine(found, window.tests).values() if h.state == QUARANTINED}
+    if failed:
+        found = quarantine(found, failed)
+        found += _missing_votes(cases, [j for j in judges if j.spec.name not in failed], found)
+    found += _swapped_votes(cases, judges, found)
+    return found + _meta_votes(cases, panel, window, found)
+
+
+def settle(cases: Sequence[Case], votes: Iterable[Vote], window: Window) -> list[Judgement]:
+    """One judgement per case, in order: pure, from the votes and the window's policy alone."""
+    own, metas = _by_case(votes)
+    judgements = []
+    for case in cases:
+        given = own.get(case.attempt_id)
+        if not given:
+            judgements.append(unavailable(case.attempt_id))
+            continue
+        calibration = window.calibration_of(case)
+        judgements.append(
+            decide(
+                given,
+                metas.get(case.attempt_id),
+                window.policy.floor,
+                meta_when=window.policy.meta_when,
+                calibrated=calibration.of(given) if calibration else None,
+                hold=case.attempt_id in window.held,
+            )
+        )
+    return judgements
 
 
 def judge_cases(
     cases: Iterable[Case], *, floor: float = DEFAULT_FLOOR, panel: Panel | None = None
 ) -> tuple[list[Vote], list[Judgement]]:
-    """All votes (the meta-judge's too) and one judgement per case, in the order of `cases`.
-
-    `panel` None is the offline panel. A judge that fails costs its vote, not the run.
-    """
-    chosen = panel or offline_panel()
-    all_cases = list(cases)
-    asked = ask_judges(chosen.judges, all_cases)
-    metas = ask_meta(chosen.meta, all_cases, asked) if chosen.meta is not None else [None] * len(all_cases)
-    votes: list[Vote] = []
-    judgements: list[Judgement] = []
-    for own, meta in zip(asked, metas, strict=True):
-        votes += own if meta is None else [*own, meta]
-        judgements.append(decide(own, meta, floor))
-    return votes, judgements
+    """All votes and one judgement per case without test cases or calibration; `panel` None is the offline panel."""
+    everything = list(cases)
+    window = Window("", Policy(floor))
+    votes = collect(everything, panel or offline_panel(), window)
+    return votes, settle(everything, votes, window)
 
 
 def counts(panel: Panel | None = None) -> int:
@@ -44,196 +98,71 @@ def counts(panel: Panel | None = None) -> int:
     return (panel or offline_panel()).counts()
 
 
-def method_version(floor: float, panel: Panel | None = None) -> str:
-    """How a verdict of judges came about: table, floor in millionths, judge set. The replay reads the floor from it."""
-    return f"{CONSENSUS_VERSION} floor={ppm(floor)} panel={(panel or offline_panel()).version}"
+def _first_votes(cases: Sequence[Case], judges: Sequence[Judge], window: Window) -> list[Vote]:
+    """Every judge on everything; under sequential judging the later ones only where the first leave it open."""
+    mixed = shuffled(cases, window.tests, window.key)
+    if not window.policy.sequential or not window.calibrations:
+        return mark(_flat(ask_judges(judges, mixed)), window.tests)
+    found = mark(_flat(ask_judges(judges[:FIRST_ASKED], mixed)), window.tests)
+    own, _ = _by_case(found)
+    left = [case for case in mixed if not _is_clear(own.get(case.attempt_id, ()), window.calibration_of(case))]
+    return found + mark(_flat(ask_judges(judges[FIRST_ASKED:], left)), window.tests)
 
 
-def judges_label(votes: Iterable[Vote]) -> str:
-    """`offline judges` as soon as one vote is an offline one; `no judges` without any vote."""
-    live = {v.live for v in votes}
-    return NONE if not live else LIVE if live == {True} else OFFLINE
+def _is_clear(votes: Sequence[Vote], calibration: Calibration | None) -> bool:
+    """Whether two votes agree so well that the calibrated threshold holds without a third."""
+    said = {v.verdict for v in votes if counts_as_vote(v)}
+    if calibration is None or len(votes) < FIRST_ASKED or len(said) != 1 or not all(map(counts_as_vote, votes)):
+        return False
+    calibrated = calibration.of(votes)
+    return calibrated.confidence_ppm >= calibrated.lambda_ppm
 
 
-def vote_rows(votes: Iterable[Vote], *, run_id: str, voted_at: datetime | None = None) -> list[dict[str, Any]]:
-    """Rows of `judge_votes`."""
-    at = voted_at or datetime.now(UTC)
-    return [
-        {
-            "attempt_id": v.attempt_id,
-            "judge_id": v.judge_id,
-            "judge_version": v.judge_version,
-            "repeat": v.repeat,
-            "run_id": run_id,
-            "role": v.role,
-            "provider": v.provider,
-            "model": v.model,
-            "live": v.live,
-            "rubric_sha256": v.rubric_sha256,
-            "prompt_sha256": v.prompt_sha256,
-            "proof_label": v.proof_label.value,
-            "verdict": v.verdict.value,
-            "confidence_ppm": ppm(v.confidence),
-            "evidence_span": v.evidence_span,
-            "rationale_redacted": v.rationale,
-            "error_kind": v.error_kind,
-            "score": v.score,
-            "rubric_item": v.rubric_item,
-            "raw_sha256": v.raw_sha256,
-            "self_vendor": v.self_vendor,
-            "egress_host": v.egress_host,
-            "egress_bytes": v.egress_bytes,
-            "egress_requests": v.egress_requests,
-            "tokens_in": v.tokens_in,
-            "tokens_out": v.tokens_out,
-            "cost_micro_usd": v.cost_micro_usd,
-            "purpose": v.purpose,
-            "quarantined": v.quarantined,
-            "expected": v.expected,
-            "voted_at": at,
-            "dt": at.date(),
-        }
-        for v in votes
-    ]
+def _missing_votes(cases: Sequence[Case], judges: Sequence[Judge], found: Sequence[Vote]) -> list[Vote]:
+    """Votes of sound judges on cases that sequential judging had spared them."""
+    seen = {(v.attempt_id, v.judge_id) for v in found}
+    votes: list[Vote] = []
+    for judge in judges:
+        unread = [c for c in cases if (c.attempt_id, judge.spec.name) not in seen]
+        votes += _flat(ask_judges([judge], unread)) if unread else []
+    return votes
 
 
-def verdict_rows(
-    judgements: Iterable[Judgement],
-    votes: Sequence[Vote],
-    *,
-    run_id: str,
-    floor: float = DEFAULT_FLOOR,
-    panel: Panel | None = None,
-    decided_at: datetime | None = None,
-) -> list[dict[str, Any]]:
-    """Rows of `verdicts` decided by judges; `floor` and `panel` as given to `judge_cases`, `votes` as it returned."""
-    at = decided_at or datetime.now(UTC)
-    method = method_version(floor, panel)
-    by_attempt: dict[str, list[Vote]] = {}
+def _meta_votes(cases: Sequence[Case], panel: Panel, window: Window, found: Sequence[Vote]) -> list[Vote]:
+    if panel.meta is None:
+        return []
+    own, _ = _by_case(found)
+    asked = [c for c in cases if needs_meta(own.get(c.attempt_id, ()), window.policy.meta_when)]
+    valid = [[v for v in own[c.attempt_id] if counts_as_vote(v)] for c in asked]
+    return ask_meta(panel.meta, asked, valid) if asked else []
+
+
+def _by_case(votes: Iterable[Vote]) -> tuple[dict[str, list[Vote]], dict[str, Vote]]:
+    """The judges' votes and the meta vote of each case."""
+    own: dict[str, list[Vote]] = {}
+    metas: dict[str, Vote] = {}
     for vote in votes:
-        by_attempt.setdefault(vote.attempt_id, []).append(vote)
-    return [
-        _verdict_row(
-            j.attempt_id,
-            method,
-            run_id,
-            j.verdict,
-            "judges",
-            at,
-            label=judges_label(by_attempt.get(j.attempt_id, ())),
-            route=j.route,
-            reason=j.reason,
-            pattern=j.pattern,
-            confidence_ppm=ppm(j.confidence),
-        )
-        for j in judgements
-    ]
-
-
-def review_rows(
-    judgements: Iterable[Judgement],
-    *,
-    run_id: str,
-    floor: float = DEFAULT_FLOOR,
-    panel: Panel | None = None,
-    requested_at: datetime | None = None,
-) -> list[dict[str, Any]]:
-    """Rows of `reviews`, one request for each judgement that a human must look at."""
-    at = requested_at or datetime.now(UTC)
-    method = method_version(floor, panel)
-    return [
-        _review_row(j.attempt_id, method, run_id, j.proposal, j.reason, at) for j in judgements if j.route == "review"
-    ]
-
-
-def evidence_verdict_rows(
-    attempts: Iterable[Mapping[str, Any]], *, run_id: str, decided_at: datetime | None = None
-) -> list[dict[str, Any]]:
-    """Rows of `verdicts` for attempts (rows of `probe_attempts`) that need no judge; no judge ever overturns them.
-
-    An `undecided` attempt whose family names no rubric goes to review; one with a rubric is left to the judges.
-    """
-    at = decided_at or datetime.now(UTC)
-    rows = []
-    for attempt in attempts:
-        verdict = Verdict(attempt["verdict"])
-        if verdict is Verdict.UNDECIDED:
-            if attempt.get("rubric"):
-                continue
-            route, reason = "review", "no_rubric"
-        elif verdict is Verdict.ERROR:
-            route, reason = "error", attempt.get("error_kind") or "error"
+        if vote.purpose != "case":
+            continue
+        if vote.role == "meta":
+            metas[vote.attempt_id] = vote
         else:
-            route, reason = "automatic", attempt.get("evidence_kind") or verdict.value
-        rows.append(
-            _verdict_row(
-                attempt["attempt_id"],
-                EVIDENCE_VERSION,
-                run_id,
-                verdict,
-                "evidence",
-                at,
-                label=NONE,
-                route=route,
-                reason=reason,
-            )
-        )
-    return rows
+            own.setdefault(vote.attempt_id, []).append(vote)
+    return own, metas
 
 
-def evidence_review_rows(
-    attempts: Iterable[Mapping[str, Any]], *, run_id: str, requested_at: datetime | None = None
-) -> list[dict[str, Any]]:
-    """Rows of `reviews` for `undecided` attempts that no rubric covers."""
-    at = requested_at or datetime.now(UTC)
-    return [
-        _review_row(a["attempt_id"], EVIDENCE_VERSION, run_id, Verdict.UNDECIDED, "no_rubric", at)
-        for a in attempts
-        if a["verdict"] == Verdict.UNDECIDED and not a.get("rubric")
-    ]
+def _swapped_votes(cases: Sequence[Case], judges: Sequence[Judge], found: Iterable[Vote]) -> list[Vote]:
+    """A share of the cases read again in another order; expected is what the judge said the first time, if anything."""
+    chosen = [c for c in cases if is_audited(f"swap {c.attempt_id}", SWAP_SHARE)]
+    again = _flat(ask_judges(judges, chosen, 1)) if chosen else []
+    first = {(v.attempt_id, v.judge_id): v for v in found if v.purpose == "case"} if again else {}
+    swapped = []
+    for vote in again:
+        plain = first.get((vote.attempt_id, vote.judge_id))
+        said = plain.verdict if plain is not None and counts_as_vote(plain) else None
+        swapped.append(replace(vote, purpose="swap", expected=said))
+    return swapped
 
 
-def _verdict_row(
-    attempt_id: str,
-    method: str,
-    run_id: str,
-    verdict: Verdict,
-    decided_by: str,
-    at: datetime,
-    *,
-    label: str,
-    route: str,
-    reason: str,
-    pattern: str | None = None,
-    confidence_ppm: int | None = None,
-) -> dict[str, Any]:
-    return {
-        "attempt_id": attempt_id,
-        "method_version": method,
-        "run_id": run_id,
-        "verdict": verdict.value,
-        "decided_by": decided_by,
-        "pattern": pattern,
-        "confidence_ppm": confidence_ppm,
-        "judges_label": label,
-        "route": route,
-        "reason": reason,
-        "decided_at": at,
-        "dt": at.date(),
-    }
-
-
-def _review_row(
-    attempt_id: str, method: str, run_id: str, proposal: Verdict, reason: str, at: datetime
-) -> dict[str, Any]:
-    return {
-        "review_id": digest(attempt_id, method)[:32],
-        "attempt_id": attempt_id,
-        "run_id": run_id,
-        "proposal": proposal.value,
-        "reason": reason,
-        "requested_at": at,
-        "reviewer": None,
-        "label": None,
-        "labelled_at": None,
-    }
+def _flat(answers: Iterable[Iterable[Vote]]) -> list[Vote]:
+    return [vote for votes in answers for vote in votes]

@@ -13,19 +13,19 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from tasks.judging.consensus import Policy
 from tasks.judging.judge import JudgeSpec, make_vote
-from tasks.judging.offline import Panel, offline_panel
-from tasks.judging.panel import (
-    counts,
+from tasks.judging.ledger import (
     evidence_review_rows,
     evidence_verdict_rows,
-    judge_cases,
     judges_label,
     method_version,
     review_rows,
     verdict_rows,
     vote_rows,
 )
+from tasks.judging.offline import Panel, offline_panel
+from tasks.judging.panel import counts, judge_cases
 from tasks.judging.rubrics import load_rubric
 from tasks.records import Case, Verdict, Vote
 
@@ -75,7 +75,7 @@ class Scripted:
 def lake() -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect()
     connection.execute("create schema lake")
-    for name in ("judge_votes", "verdicts", "reviews"):
+    for name in ("judge_votes", "verdicts", "reviews", "evidence"):
         ddl = (ROOT / f"sql/schema/{name}.sql").read_text()
         ddl = re.sub(rf"create table {name}\b", f"create table lake.{name}", ddl)
         connection.execute(ddl)
@@ -96,8 +96,9 @@ def insert(lake: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[s
 def store(lake: duckdb.DuckDBPyConnection, cases: Sequence[Case], panel: Panel | None, floor: float = 0.7) -> None:
     votes, judgements = judge_cases(cases, floor=floor, panel=panel)
     insert(lake, "judge_votes", vote_rows(votes, run_id="run1", voted_at=AT))
-    insert(lake, "verdicts", verdict_rows(judgements, votes, run_id="run1", floor=floor, panel=panel, decided_at=AT))
-    insert(lake, "reviews", review_rows(judgements, run_id="run1", floor=floor, panel=panel, requested_at=AT))
+    method = method_version(Policy(floor), (panel or offline_panel()).version)
+    insert(lake, "verdicts", verdict_rows(judgements, votes, run_id="run1", method=method, decided_at=AT))
+    insert(lake, "reviews", review_rows(judgements, run_id="run1", method=method, requested_at=AT))
 
 
 def scripted_panel(live: bool = False) -> Panel:
@@ -208,8 +209,8 @@ def test_same_input_gives_the_same_rows() -> None:
         votes, judgements = judge_cases([case(n, r) for n, r in REPLIES.items()])
         return [
             *vote_rows(votes, run_id="r", voted_at=AT),
-            *verdict_rows(judgements, votes, run_id="r", decided_at=AT),
-            *review_rows(judgements, run_id="r", requested_at=AT),
+            *verdict_rows(judgements, votes, run_id="r", method="m", decided_at=AT),
+            *review_rows(judgements, run_id="r", method="m", requested_at=AT),
         ]
 
     first = rows()
@@ -217,10 +218,10 @@ def test_same_input_gives_the_same_rows() -> None:
     assert not [v for row in first for v in row.values() if isinstance(v, float)]
 
 
-def test_method_version_names_floor_and_judges() -> None:
-    assert re.fullmatch(r"consensus/1 floor=700000 panel=[0-9a-f]{12}", method_version(0.7))
-    assert method_version(0.7) != method_version(0.8)
-    assert method_version(0.7) != method_version(0.7, scripted_panel())
+def test_method_version_names_floor_meta_and_judges() -> None:
+    assert method_version(Policy(0.7), "abc") == "consensus/2 floor=700000 meta=always panel=abc"
+    full = method_version(Policy(0.8, "disagreement", sequential=True), "abc", rerun=10)
+    assert full == "consensus/2 floor=800000 meta=disagreement panel=abc sequential rerun=10"
 
 
 def test_label_is_offline_as_soon_as_one_vote_is() -> None:

@@ -1,7 +1,8 @@
 -- One row per run: its current state, the moment it speaks for, the run it is compared with and the runs it stands on.
 -- `as_of` is the time of the run's newest state; `reads_until` is the same, or no limit while the run goes on.
 -- `members` are the run itself and the earlier runs of its campaign, because a resumed campaign leaves work of one
--- result in several runs. Runs that only ship gateway events have no posture and are left out.
+-- result in several runs. Runs that only ship gateway events, label attempts or ask judges
+-- again have no posture and are left out.
 with last_state as (
     select
         run_id,
@@ -16,7 +17,7 @@ with last_state as (
         max_by(judges_label, seq) as judges_label,
         max_by(detail, seq) as detail,
     from stg_runs
-    where flow <> 'gateway-ingest'
+    where flow not in ('gateway-ingest', 'review', 'judging')
     group by run_id
 ),
 

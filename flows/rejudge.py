@@ -1,0 +1,94 @@
+"""Judges asked again: attempts that they failed on, and a quarantined judge's test before its release."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from flows.judge import BATCH, calibrate, judge_batch, panel_of
+from flows.side_run import JUDGING, side_run
+from tasks.errors import ConfigError, IncompleteError
+from tasks.judging.anchors import read_quarantined
+from tasks.judging.asking import ask_judges
+from tasks.judging.gold import draw
+from tasks.judging.health import OK, RELEASED, Health, examine, health_rows, mark
+from tasks.judging.ledger import vote_rows
+from tasks.lake import Lake
+from tasks.probing.catalog import Family
+from tasks.settings import Settings
+
+RERUN_STEP = 10
+"""Between the repeats of one asking and the next; those in between are swapped readings."""
+
+
+def failed_attempts(lake: Lake, run_id: str | None = None) -> list[dict[str, Any]]:
+    """Attempts of the newest posture run (or of `run_id`) whose verdict in force is `judges_unavailable`."""
+    runs = lake.query("select max(run_id) as run_id from lake.probe_attempts")
+    wanted = run_id or runs[0]["run_id"]
+    if run_id is not None and not lake.query("select 1 from lake.runs where run_id = ? limit 1", [run_id]):
+        raise ConfigError(f'there is no run `{run_id}`; `aispm sql "from runs"` lists them')
+    return lake.query(
+        """with in_force as (
+               select * from lake.verdicts
+               qualify row_number() over (
+                   partition by attempt_id
+                   order by case decided_by when 'human' then 0 when 'judges' then 1 else 2 end,
+                            decided_at desc, method_version desc
+               ) = 1
+           )
+           select a.*, (
+               select coalesce(max(v.repeat), 0) from lake.judge_votes v where v.attempt_id = a.attempt_id
+           ) as repeats
+           from lake.probe_attempts a join in_force v using (attempt_id)
+           where a.run_id = ? and v.reason = 'judges_unavailable' order by a.attempt_id""",
+        [wanted],
+    )
+
+
+def rerun(settings: Settings, families: Mapping[str, Family], run_id: str | None = None) -> tuple[int, int]:
+    """Ask the judges again about what they failed on: (attempts asked, attempts still without two valid votes)."""
+    attempts = failed_attempts(Lake(settings.lake), run_id)
+    if not attempts:
+        return 0, 0
+    again = (max(a.pop("repeats") for a in attempts) // RERUN_STEP + 1) * RERUN_STEP
+    with side_run(JUDGING, settings) as run:
+        calibrate(run)
+        for number in range(0, len(attempts), BATCH):
+            judge_batch(run, number, attempts[number : number + BATCH], families, rerun=again)
+        left = run.lake.query(
+            "select count(*) as n from lake.verdicts where run_id = ? and reason = 'judges_unavailable'", [run.run_id]
+        )
+    return len(attempts), left[0]["n"]
+
+
+def release(settings: Settings, judge_id: str, *, by: str, reason: str) -> Health:
+    """Test a quarantined judge on fresh gold rows and, if it passes, release it in the name of `by`.
+
+    Raises ConfigError when it is not quarantined or nobody signs for it, IncompleteError when it fails again.
+    """
+    lake = Lake(settings.lake)
+    if not by.strip() or not reason.strip():
+        raise ConfigError("a release needs --by and --reason: both are kept as evidence")
+    panel = panel_of(settings)
+    quarantined = read_quarantined(lake, panel)
+    if judge_id not in quarantined:
+        held = ", ".join(sorted(quarantined)) or "none"
+        raise ConfigError(f"judge `{judge_id}` is not in quarantine; in quarantine: {held}")
+    with side_run(JUDGING, settings) as run:
+        judges = [j for j in panel.judges if j.spec.name == judge_id]
+        tests = draw(run.run_id, settings.judging.gold_rows)
+        votes = mark([v for own in ask_judges(judges, [t.case for t in tests]) for v in own], tests)
+        health = examine(votes, tests)[judge_id]
+        passed = health.state == OK
+        health = replace(health, state=RELEASED, by=by.strip(), reason=reason.strip()) if passed else health
+        run.commit("judge_votes", vote_rows(votes, run_id=run.run_id))
+        now = dt.datetime.now(dt.UTC)
+        run.commit("evidence", health_rows([health], run_id=run.run_id, window=0, made_at=now), batch="health")
+    if not passed:
+        raise IncompleteError(
+            f"judge `{judge_id}` stays in quarantine: {health.right} of {health.gold} gold rows right "
+            f"(more than {health.threshold} wanted), {health.flips} of {health.pairs} pairs flipped"
+        )
+    return health
