@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.judging.consensus import decide, ppm
+from tasks.judging.consensus import Calibrated, decide, is_audited, needs_meta, ppm, unavailable
 from tasks.records import Judgement, Verdict, Vote
 
 VERDICTS = {"V": Verdict.VULNERABLE, "R": Verdict.RESISTANT, "U": Verdict.UNDECIDED, "E": Verdict.ERROR}
@@ -148,6 +148,67 @@ def test_caller_mistakes_raise(votes: list[Vote]) -> None:
         decide(votes, None)
 
 
+def test_a_quarantined_vote_does_not_count() -> None:
+    votes = [*panel("VV"), replace(vote("R", "j2"), quarantined=True)]
+    judged = decide(votes, meta("V"))
+    assert (judged.verdict, judged.reason, judged.pattern) == (V, "two_agree", "VVQ")
+    one = [vote("V", "j0"), *(replace(v, quarantined=True) for v in panel("VV")[1:])]
+    assert decide(one, meta("V")).route == "error"
+
+
+def calibrated(p: float, threshold: float) -> Calibrated:
+    return Calibrated(ppm(p), ppm(threshold), "c" * 64)
+
+
+def test_calibrated_threshold_only_sends_more_to_review() -> None:
+    sure, unsure, against = calibrated(0.97, 0.9), calibrated(0.89, 0.9), calibrated(0.4, 0.5)
+    judged = decide(panel("VVV"), meta("V"), calibrated=sure)
+    assert (judged.route, judged.p_ppm, judged.lambda_ppm) == ("automatic", 970_000, 900_000)
+    judged = decide(panel("VVV"), meta("V"), calibrated=unsure)
+    assert (judged.verdict, judged.proposal, judged.reason) == (U, V, "unanimous_below_calibrated")
+    assert decide(panel("VVR"), meta("V"), calibrated=against).reason == "majority_calibration_contradicts"
+    assert decide(panel("VVV"), meta("V", 0.6999), calibrated=sure).reason == "unanimous_below_floor"
+    assert decide(panel("RRR"), meta("R"), calibrated=calibrated(0.03, 0.9)).verdict is R
+
+
+def test_no_threshold_at_all_sends_everything_to_review() -> None:
+    nothing_holds = Calibrated(1_000_000, 1_000_001, "c" * 64)
+    assert decide(panel("VVV"), meta("V", 1.0), calibrated=nothing_holds).reason == "unanimous_below_calibrated"
+
+
+def test_a_held_row_goes_to_review_and_nothing_else_changes() -> None:
+    assert decide(panel("VVV"), meta("V"), hold=True).reason == "unanimous_held"
+    assert decide(panel("VRU"), meta("V"), hold=True).reason == "judges_disagree"
+
+
+def test_disagreement_spares_the_meta_judge_what_three_agree_on() -> None:
+    def alone(letters: str, confidences: tuple[float, ...], c: Calibrated | None = None) -> Judgement:
+        votes = [vote(x, f"j{i}", confidence=s) for i, (x, s) in enumerate(zip(letters, confidences, strict=True))]
+        assert not needs_meta(votes, "disagreement")
+        assert needs_meta(votes, "always")
+        return decide(votes, None, meta_when="disagreement", calibrated=c)
+
+    assert alone("VVV", (0.9, 0.70, 0.8)).reason == "unanimous_panel"
+    assert alone("VVV", (0.9, 0.6999, 0.8)).reason == "unanimous_panel_below_floor"
+    assert alone("RRR", (0.1, 0.1, 0.1), calibrated(0.05, 0.9)).confidence == pytest.approx(0.95)
+    for letters in ("VVR", "VV", "VVE", "UUU", "VVU"):
+        assert needs_meta(panel(letters), "disagreement")
+        assert decide(panel(letters), None, meta_when="disagreement").route != "automatic"
+    assert not needs_meta(panel("VEE"), "always")
+
+
+def test_audit_takes_its_share_by_hash() -> None:
+    ids = [f"attempt-{i}" for i in range(10_000)]
+    assert 400 <= sum(is_audited(i, 0.05) for i in ids) <= 600
+    assert not any(is_audited(i, 0.0) for i in ids)
+    assert all(is_audited(i, 1.0) for i in ids)
+    assert all(is_audited(i, 0.2) for i in ids if is_audited(i, 0.05))
+
+
+def test_nobody_to_ask_is_an_error() -> None:
+    assert (unavailable("a").verdict, unavailable("a").reason) == (E, "judges_unavailable")
+
+
 def test_every_order_of_every_panel_gives_the_same_judgement() -> None:
     for size in (1, 2, 3):
         for letters in product("VRUE", repeat=size):
@@ -155,6 +216,22 @@ def test_every_order_of_every_panel_gives_the_same_judgement() -> None:
                 votes = panel("".join(letters))
                 outcomes = {decide(order, said) for order in permutations(votes)}
                 assert len(outcomes) == 1
+
+
+def test_a_missing_judge_is_like_one_that_failed() -> None:
+    for letters in product("VRU", repeat=2):
+        for said in [None, *(meta(x) for x in "VRUE")]:
+            two = decide(panel("".join(letters)), said)
+            with_error = decide(panel("".join(letters) + "E"), said)
+            assert replace(with_error, pattern=two.pattern) == two
+
+
+@given(st.lists(st.sampled_from("VRUE"), min_size=1, max_size=3).map("".join), st.integers(0, 1_000_000))
+def test_a_calibration_never_makes_a_review_automatic(letters: str, p: int) -> None:
+    for said in [None, *(meta(x) for x in "VRU")]:
+        plain = decide(panel(letters), said)
+        stricter = decide(panel(letters), said, calibrated=Calibrated(p, 900_000, "c" * 64))
+        assert stricter.route == plain.route or (plain.route, stricter.route) == ("automatic", "review")
 
 
 letters_of_votes = st.lists(st.sampled_from("VRUE"), min_size=1, max_size=3).map("".join)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,25 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from tasks.judging.consensus import Policy
-from tasks.judging.judge import JudgeSpec, make_vote
+from tasks.judging.anchors import calibration_rows
+from tasks.judging.calibration import Anchor, Calibration, fit
+from tasks.judging.consensus import Policy, ppm
+from tasks.judging.gold import draw
+from tasks.judging.health import examine
+from tasks.judging.judge import JudgeSpec, make_vote, rubric_sha256
 from tasks.judging.ledger import (
     evidence_review_rows,
     evidence_verdict_rows,
+    human_rows,
     judges_label,
     method_version,
     review_rows,
     verdict_rows,
     vote_rows,
+    votes_from_rows,
 )
 from tasks.judging.offline import Panel, offline_panel
-from tasks.judging.panel import counts, judge_cases
+from tasks.judging.panel import Window, collect, counts, judge_cases, settle
 from tasks.judging.rubrics import load_rubric
 from tasks.records import Case, Verdict, Vote
 
@@ -137,6 +144,104 @@ def test_replay_agrees_on_every_panel_every_meta_vote_and_the_floor(lake: duckdb
     assert lake.execute("select count(*) from lake.verdicts").fetchone() == (4**4 * 3,)
     assert lake.execute("select distinct judges_label from lake.verdicts").fetchall() == [("live judges",)]
     assert lake.execute(REPLAY).fetchall() == []
+
+
+def calibration(threshold: int) -> Calibration:
+    rubric = rubric_sha256(load_rubric("instruction_override"))
+    anchors = [Anchor(str(i), {f"j{n}": "VR"[i % 2] for n in range(3)}, i % 2 == 0) for i in range(400)]
+    fitted = fit(anchors, judge_set="s", rubric_sha256=rubric, alpha=0.1)
+    assert fitted is not None
+    return replace(fitted, lambda_ppm=threshold)
+
+
+@pytest.mark.parametrize("meta_when", ["always", "disagreement"])
+@pytest.mark.parametrize("threshold", [None, 600_000, 900_000, 1_000_001])
+def test_replay_agrees_under_every_policy(
+    lake: duckdb.DuckDBPyConnection, meta_when: str, threshold: int | None
+) -> None:
+    """Every panel with every meta vote, a quarantined judge, held rows; calibrated or not."""
+    cases = [
+        case(f"{''.join(letters)}:{said}:{confidence}", REPLIES["answer"])
+        for letters in itertools.product("VRUE", repeat=3)
+        for said in "VRE"
+        for confidence in (800_000, 600_000)
+    ]
+    found = {} if threshold is None else {c.rubric_sha256: c for c in [calibration(threshold)]}
+    policy = Policy(0.7, meta_when)
+    window = Window("w", policy, calibrations=found, held={c.attempt_id for c in cases[::5]})
+    votes = collect(cases, scripted_panel(), window)
+    bad = {c.attempt_id for c in cases[::7]}
+    votes = [replace(v, quarantined=v.judge_id == "j1" and v.attempt_id in bad) for v in votes]
+    judgements = settle(cases, votes, window)
+    insert(lake, "judge_votes", vote_rows(votes, run_id="run1", voted_at=AT))
+    rows = verdict_rows(judgements, votes, run_id="run1", method=method_version(policy, "p"), decided_at=AT)
+    insert(lake, "verdicts", rows)
+    insert(lake, "evidence", calibration_rows(found, "run1"))
+    assert lake.execute(REPLAY).fetchall() == []
+    assert {r["route"] for r in rows} >= {"review", "error"}
+    assert ("automatic" in {r["route"] for r in rows}) == (threshold != 1_000_001)
+    assert any(r["reason"].endswith("_held") for r in rows) == (threshold != 1_000_001)
+    assert {r["p_ppm"] is None for r in rows} == {threshold is None}
+    if threshold is not None:
+        lake.execute("update lake.verdicts set p_ppm = p_ppm + 1 where attempt_id = 'VVV:V:800000'")
+        assert len(lake.execute(REPLAY).fetchall()) == 1
+
+
+def test_stored_votes_give_the_same_judgements(lake: duckdb.DuckDBPyConnection) -> None:
+    cases = [case(name, reply) for name, reply in REPLIES.items()]
+    window = Window("w", Policy(), tests=draw("w"))
+    votes = collect(cases, offline_panel(), window)
+    insert(lake, "judge_votes", vote_rows(votes, run_id="run1", voted_at=AT))
+    cursor = lake.execute("select * from lake.judge_votes")
+    names = [d[0] for d in cursor.description or ()]
+    stored = votes_from_rows([dict(zip(names, row, strict=True)) for row in cursor.fetchall()])
+    again = [replace(j, confidence=ppm(j.confidence)) for j in settle(cases, stored, window)]
+    assert again == [replace(j, confidence=ppm(j.confidence)) for j in settle(cases, votes, window)]
+    assert examine(stored, window.tests) == examine(votes, window.tests)
+
+
+def test_replay_compares_a_human_verdict_with_the_decision(lake: duckdb.DuckDBPyConnection) -> None:
+    request = {"review_id": "q", "attempt_id": "a", "proposal": "vulnerable", "requested_at": AT, "verdicts": []}
+    decision, verdict = human_rows(
+        request, "resistant", reviewer="Ada", reason="token sk-" + "A1b2" * 12, run_id="run2", at=AT
+    )
+    assert "A1b2A1b2" not in decision["reason"]
+    insert(lake, "reviews", [decision])
+    insert(lake, "verdicts", [verdict])
+    assert lake.execute(REPLAY).fetchall() == []
+    lake.execute("update lake.verdicts set verdict = 'vulnerable'")
+    assert len(lake.execute(REPLAY).fetchall()) == 1
+
+
+def test_sequential_judging_asks_the_third_judge_only_where_it_must(lake: duckdb.DuckDBPyConnection) -> None:
+    cases = [case(f"{letters}:V:900000", REPLIES["answer"]) for letters in ("VVV", "VVR", "VRV", "VEV", "RRR")]
+    found = {c.rubric_sha256: c for c in [calibration(900_000)]}
+    policy = Policy(sequential=True)
+    window = Window("w", policy, calibrations=found)
+    votes = collect(cases, scripted_panel(), window)
+    third = {v.attempt_id[:3] for v in votes if v.judge_id == "j2"}
+    assert third == {"VRV", "VEV"}
+    judgements = settle(cases, votes, window)
+    assert [(j.pattern, j.reason) for j in judgements[:3]] == [
+        ("VV", "two_agree"),
+        ("VV", "two_agree"),
+        ("VRV", "majority"),
+    ]
+    insert(lake, "judge_votes", vote_rows(votes, run_id="run1", voted_at=AT))
+    rows = verdict_rows(judgements, votes, run_id="run1", method=method_version(policy, "p"), decided_at=AT)
+    insert(lake, "verdicts", rows)
+    insert(lake, "evidence", calibration_rows(found, "run1"))
+    assert lake.execute(REPLAY).fetchall() == []
+    uncalibrated = collect(cases, scripted_panel(), Window("w", policy))
+    assert sum(v.judge_id == "j2" for v in uncalibrated) == len(cases)
+
+
+def test_audit_asks_about_automatic_verdicts_only() -> None:
+    cases = [case(f"VVV:V:9{i:05}", REPLIES["answer"]) for i in range(400)] + [case("VVV:R:900000", REPLIES["answer"])]
+    _, judgements = judge_cases(cases, panel=scripted_panel())
+    rows = review_rows(judgements, run_id="r", method="m", audit_share=0.05)
+    assert 5 <= sum(r["reason"] == "audit" for r in rows) <= 40
+    assert [r["attempt_id"] for r in rows if r["reason"] != "audit"] == ["VVV:R:900000"]
 
 
 @pytest.mark.parametrize(
