@@ -286,7 +286,9 @@ def _coerce(hint: Any, value: Any, name: str, file: Path, text: str) -> Any:
     if kind is date and isinstance(value, datetime):
         value = value.date()
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        may_be_0 = name.endswith(("probing.seed", ".temperature", ".usd_per_million_in", ".usd_per_million_out", ".audit_share"))
+        may_be_0 = name.endswith(
+            ("probing.seed", ".temperature", ".usd_per_million_in", ".usd_per_million_out", ".audit_share")
+        )
         if isinstance(value, int | float) and value <= 0 and kind is not bool and not may_be_0:
             raise ConfigError(f"`{name}` must be greater than 0", file, _line(text, name))
         return value
