@@ -65,7 +65,7 @@ def unjudged(run: Run) -> list[str]:
     if not count:
         return []
     quarantined = ", ".join(sorted(read_quarantined(run.lake, panel_of(run.settings))))
-    because = f" ({quarantined} in quarantine: `aispm judge health`)" if quarantined else ""
+    because = f" ({quarantined} in quarantine)" if quarantined else ""
     return [f"{count} attempts had fewer than two valid votes{because}; `aispm judge rerun` asks the judges again"]
 
 
