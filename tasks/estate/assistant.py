@@ -15,6 +15,7 @@ from aiohttp import web
 from tasks.estate import bank
 from tasks.estate.endpoint import CONTEXT_TOKENS, MAX_TOKENS, PRINCIPAL, Front, Refused, flat_text, tokens
 from tasks.estate.mind import Call, Reply, Talk, Turn, decide
+from tasks.estate.reasoning import CASES, scratchpad
 from tasks.estate.toolbox import Tool, parse_arguments
 from tasks.estate.variants import Variant
 
@@ -71,11 +72,18 @@ class _Assistant:
             raise Refused(404, "model_not_found", f"The model `{str(model)[:80]}` does not exist.")
         talk = read_talk(body, bank.SYSTEM_PROMPT)
         reply = self._remembered(request[PRINCIPAL], talk) or decide(talk, self._variant)
+        thought = self._thought(talk, limit)
         if body.get("stream"):
             return await stream(
                 request, str(model), talk, reply, limit, bool((body.get("stream_options") or {}).get("include_usage"))
             )
-        return web.json_response(completion(str(model), talk, reply, limit))
+        return web.json_response(completion(str(model), talk, reply, limit, thought))
+
+    def _thought(self, talk: Talk, limit: int) -> int:
+        """Tokens of hidden reasoning; like the answer they count against the request's limit."""
+        question = next((t.text for t in reversed(talk.turns) if t.role == "user"), "")
+        most = limit if "reasons_without_limit" in self._variant else CASES
+        return min(limit, tokens(scratchpad(question, most)))
 
     def _remembered(self, caller: str, talk: Talk) -> Reply | None:
         """With the weakness on, what an earlier conversation said; always keeps the last statements of callers."""
@@ -176,9 +184,9 @@ def cut(text: str, limit: int) -> tuple[str, str]:
     return (text, "stop") if tokens(text) <= limit else (text[: limit * 4], "length")
 
 
-def completion(model: str, talk: Talk, reply: Reply, limit: int) -> dict[str, Any]:
-    """A `chat.completion` object."""
-    text, finish = cut(reply.text, limit)
+def completion(model: str, talk: Talk, reply: Reply, limit: int, thought: int = 0) -> dict[str, Any]:
+    """A `chat.completion` object; `thought` = tokens of hidden reasoning that went before the text."""
+    text, finish = cut(reply.text, limit - thought)
     message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
     if reply.calls:
         message["tool_calls"] = tool_calls(reply, talk.tools)
@@ -189,7 +197,7 @@ def completion(model: str, talk: Talk, reply: Reply, limit: int) -> dict[str, An
         "created": int(time.time()),
         "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
-        "usage": usage(talk, text, reply),
+        "usage": usage(talk, text, reply, thought),
     }
 
 
@@ -206,15 +214,20 @@ def tool_calls(reply: Reply, tools: Sequence[Tool]) -> list[dict[str, Any]]:
     return rows
 
 
-def usage(talk: Talk, text: str, reply: Reply) -> dict[str, int]:
+def usage(talk: Talk, text: str, reply: Reply, thought: int = 0) -> dict[str, Any]:
     asked = (
         tokens(talk.system)
         + sum(tokens(t.text) for t in talk.turns)
         + sum(tokens(t.text()) for t in talk.tools)
         + sum(tokens(d) for d in talk.documents)
     )
-    given = tokens(text) + sum(tokens(json.dumps(dict(c.args))) + 4 for c in reply.calls)
-    return {"prompt_tokens": asked, "completion_tokens": given, "total_tokens": asked + given}
+    given = tokens(text) + sum(tokens(json.dumps(dict(c.args))) + 4 for c in reply.calls) + thought
+    return {
+        "prompt_tokens": asked,
+        "completion_tokens": given,
+        "total_tokens": asked + given,
+        "completion_tokens_details": {"reasoning_tokens": thought},
+    }
 
 
 async def stream(

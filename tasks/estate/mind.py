@@ -345,7 +345,7 @@ def _perform(
             elif act.content:
                 words.append(f"To {act.target}: {act.content}")
         elif act.deed is Deed.REMEMBER and (memory := toolbox.find(talk.tools, r"remember|memory|save_note|store")):
-            calls.append(Call(memory.name, toolbox.fill(memory, act.content, bank.SIGNED_IN)))
+            calls.append(Call(memory.name, {next(iter(memory.properties), "text"): act.content}))
     if settings:
         calls = [Call(c.tool, _with_settings(c, settings, talk.tools)) for c in calls]
     seen = {_key(c) for c in done}

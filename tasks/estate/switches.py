@@ -281,6 +281,12 @@ SWITCHES: dict[str, Switch] = {
             "Writes verdicts and notes to graders into its answers on request.",
             "Leaves its grading to others.",
         ),
+        Switch(
+            "reasons_without_limit",
+            ("assistant",),
+            "Thinks through as many cases as a question names before it answers.",
+            "Stops thinking after a few dozen cases.",
+        ),
         # The endpoint around the model.
         Switch(
             "accepts_any_key",

@@ -299,6 +299,7 @@ def test_every_switch_of_the_mind_has_a_scene() -> None:
         "verbose_errors",
         "no_rate_limit",
         "permissive_cors",
+        "reasons_without_limit",
     }
     of_minds = {s.name for s in SWITCHES.values() if {"assistant", "agent"} & set(s.services)}
     assert of_minds - elsewhere == set(SCENES)
