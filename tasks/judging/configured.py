@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 from gateway.secrets import resolve_secret
 from tasks.judging.budget import JudgingBudget
@@ -29,16 +30,18 @@ def uses_live_judges(judging: JudgingSettings) -> bool:
     return bool(judging.judges) and judging.egress != "none"
 
 
-def configured_panel(judging: JudgingSettings, budget: JudgingBudget, *, pace: Pace | None = None) -> Panel:
+def configured_panel(
+    judging: JudgingSettings, budget: JudgingBudget, *, pace: Pace | None = None, batch_folder: Path | None = None
+) -> Panel:
     """The panel of the settings. Raises ConfigError when a key's reference leads nowhere."""
     if not uses_live_judges(judging):
         return offline_panel()
     judges = tuple(
-        vendor_judge(name, judge, judging, budget, Prompt("judge"), pace=pace)
+        vendor_judge(name, judge, judging, budget, Prompt("judge"), pace=pace, batch_folder=batch_folder)
         for name, judge in sorted(judging.judges.items())
     )
     prompt = Prompt("meta", judging.meta_floor)
-    meta = vendor_judge(META, judging.meta, judging, budget, prompt, pace=pace)
+    meta = vendor_judge(META, judging.meta, judging, budget, prompt, pace=pace, batch_folder=batch_folder)
     return Panel(judges, meta, meta_shares_maker(judging))
 
 
@@ -50,6 +53,7 @@ def vendor_judge(
     prompt: Prompt,
     *,
     pace: Pace | None = None,
+    batch_folder: Path | None = None,
 ) -> VendorJudge:
     """One live judge. Raises ConfigError when its key cannot be read."""
     wire_format = FORMATS[settings.provider]
@@ -85,6 +89,7 @@ def vendor_judge(
         pace=pace or Pace(),
         caching=judging.caching,
         batch_poll_s=judging.batch_poll_s if judging.batch else None,
+        batch_folder=batch_folder,
     )
     return VendorJudge(
         spec,

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
+from tasks.judging.batch_votes import batch_votes
+from tasks.judging.bill import Bill
 from tasks.judging.budget import JudgingBudget, Spend
 from tasks.judging.consensus import counts_as_vote
 from tasks.judging.egress import NotRedactable, Shown, literal, redacted, shown
@@ -18,12 +21,14 @@ from tasks.judging.judge import JudgeSpec, checked_vote, failed_vote, make_vote
 from tasks.judging.models import Model
 from tasks.judging.parse import MAX_RATIONALE, VOTE_SCHEMA, Answer, Malformed, Refused, parse, strict_object
 from tasks.judging.prompt import Prompt
+from tasks.judging.vendors.batches import BATCHES
 from tasks.judging.vendors.format import Ask, Format, Said, Usage
 from tasks.records import Case, Verdict, Vote
 from tasks.targets.wire import Answer as Exchange
 from tasks.targets.wire import Gate, Pace, Wire
 
-RE_ASKS = 1
+Progress = Callable[[str, int, int], None]
+"""(judge, questions of a batch answered, questions in it)."""
 _GIVE_UP = frozenset({"auth", "http_400", "http_404", "http_422"})
 """The request itself is refused: the next one would be, too."""
 _CHARACTERS_PER_TOKEN = 2.5
@@ -46,6 +51,9 @@ class Connection:
     caching: bool = True
     batch_poll_s: float | None = None
     """Seconds between looks at a batch; None asks case by case."""
+    batch_folder: Path | None = None
+    """Where the names of batches in flight are written down."""
+    progress: Progress = lambda judge, answered, asked: None
 
     def __repr__(self) -> str:
         return f"Connection({self.host})"
@@ -57,47 +65,6 @@ class Opinion(NamedTuple):
     vote: Vote
     defect: str | None
     """What was wrong with the answer, when asking again may help."""
-
-
-@dataclass(slots=True)
-class Bill:
-    """What the requests for one vote added up to."""
-
-    requests: int = 0
-    sent: int = 0
-    tokens_in: int | None = None
-    tokens_out: int | None = None
-    micro_usd: int | None = None
-    raw_sha256: str | None = None
-
-    def add(self, exchange: Exchange, usage: Usage, micro_usd: int | None) -> None:
-        self.requests += exchange.tries
-        self.sent += exchange.sent_bytes
-        self.raw_sha256 = exchange.response_sha256 or self.raw_sha256
-        self.count(usage, micro_usd)
-
-    def count(self, usage: Usage, micro_usd: int | None) -> None:
-        """Add tokens and money; what no reply told stays None."""
-        for name, value in (
-            ("tokens_in", usage.tokens_in),
-            ("tokens_out", usage.tokens_out),
-            ("micro_usd", micro_usd),
-        ):
-            if value is not None:
-                setattr(self, name, (getattr(self, name) or 0) + value)
-
-    def on(self, vote: Vote, host: str) -> Vote:
-        """`vote` with this bill."""
-        return replace(
-            vote,
-            tokens_in=self.tokens_in,
-            tokens_out=self.tokens_out,
-            cost_micro_usd=self.micro_usd,
-            raw_sha256=self.raw_sha256,
-            egress_host=host if self.requests else None,
-            egress_bytes=self.sent,
-            egress_requests=self.requests,
-        )
 
 
 class VendorJudge:
@@ -139,6 +106,8 @@ class VendorJudge:
         return await self._each(list(zip(cases, votes, strict=True)), 0)
 
     async def _each(self, questions: Sequence[tuple[Case, Sequence[Vote]]], repeat: int) -> list[Vote]:
+        if self.connection.batch_poll_s is not None and self.spec.provider in BATCHES and questions:
+            return [replace(vote, repeat=repeat) for vote in await batch_votes(self, questions, repeat)]
         gate = Gate(self.budget.take_request)
 
         async def ask(wire: Wire, number: int) -> Vote:
@@ -158,29 +127,54 @@ class VendorJudge:
         if isinstance(visible, Vote):
             return visible
         bill = Bill()
-        defect: str | None = None
-        for _ in range(1 + RE_ASKS):
-            ask = self.ask(case, visible, votes, repeat, defect)
-            most = self.most(ask)
-            if not self.budget.reserve(most):
-                return bill.on(failed_vote(self.spec, case, self.prompt.role, "budget", "budget reached"), self.host)
-            exchange = await wire.send(
-                "POST",
-                f"{self.connection.url}{self.format.path(ask.model)}",
-                self.format.body(ask),
-                None,
-                headers=self.format.headers(self.connection.key),
-            )
-            said = self.format.read(exchange.data) if exchange.error_kind is None else None
-            usage = said.usage if said else Usage()
-            cost = self.model.micro_usd(usage) if self.model and said else None
-            self.budget.settle(most, Spend((usage.tokens_in or 0) + (usage.tokens_out or 0), cost or 0))
-            bill.add(exchange, usage, cost)
-            opinion = self._failed(case, exchange, gate) if said is None else self.opinion(case, visible, votes, said)
-            if opinion.defect is None:
-                return bill.on(opinion.vote, self.host)
-            defect = opinion.defect
+        opinion = await self._once(wire, gate, case, visible, votes, repeat, None, bill)
+        if opinion.defect is None:
+            return bill.on(opinion.vote, self.host)
+        return await self.ask_again(wire, gate, case, visible, votes, repeat, opinion.defect, bill)
+
+    async def ask_again(
+        self,
+        wire: Wire,
+        gate: Gate,
+        case: Case,
+        visible: Shown,
+        votes: Sequence[Vote],
+        repeat: int,
+        defect: str,
+        bill: Bill,
+    ) -> Vote:
+        """The vote after one more question that names the defect of the first answer; `bill` holds that one's cost."""
+        opinion = await self._once(wire, gate, case, visible, votes, repeat, defect, bill)
         return bill.on(opinion.vote, self.host)
+
+    async def _once(
+        self,
+        wire: Wire,
+        gate: Gate,
+        case: Case,
+        visible: Shown,
+        votes: Sequence[Vote],
+        repeat: int,
+        defect: str | None,
+        bill: Bill,
+    ) -> Opinion:
+        ask = self.ask(case, visible, votes, repeat, defect)
+        most = self.most(ask)
+        if not self.budget.reserve(most):
+            return Opinion(failed_vote(self.spec, case, self.prompt.role, "budget", "budget reached"), None)
+        exchange = await wire.send(
+            "POST",
+            f"{self.connection.url}{self.format.path(ask.model)}",
+            self.format.body(ask),
+            None,
+            headers=self.format.headers(self.connection.key),
+        )
+        said = self.format.read(exchange.data) if exchange.error_kind is None else None
+        usage = said.usage if said else Usage()
+        cost = self.model.micro_usd(usage) if self.model and said else None
+        self.budget.settle(most, Spend((usage.tokens_in or 0) + (usage.tokens_out or 0), cost or 0))
+        bill.add(exchange, usage, cost)
+        return self._failed(case, exchange, gate) if said is None else self.opinion(case, visible, votes, said)
 
     @property
     def host(self) -> str:
@@ -211,11 +205,11 @@ class VendorJudge:
             self.connection.caching,
         )
 
-    def most(self, ask: Ask) -> Spend:
+    def most(self, ask: Ask, *, batch: bool = False) -> Spend:
         """What the question may cost at most."""
         tokens_in = int((len(ask.system) + len(ask.user) + 2_000) / _CHARACTERS_PER_TOKEN)
         usage = Usage(tokens_in, 0, tokens_in, ask.max_tokens)
-        cost = self.model.micro_usd(usage) if self.model else 0
+        cost = self.model.micro_usd(usage, batch=batch) if self.model else 0
         return Spend(tokens_in + ask.max_tokens, cost or 0)
 
     def opinion(self, case: Case, visible: Shown, votes: Sequence[Vote], said: Said) -> Opinion:
@@ -292,8 +286,3 @@ async def in_workers(
 
     await asyncio.gather(*(work() for _ in range(workers)))
     return [votes[n] for n in range(count)]
-
-
-def raw_objects(raw: bytes) -> dict[str, Any]:
-    """Lines of JSON objects as one object with `lines`. Raises ValueError like `strict_object`."""
-    return {"lines": [strict_object(line) for line in raw.splitlines() if line.strip()]}

@@ -68,7 +68,7 @@ def judge_at(fake: Any) -> Callable[..., VendorJudge]:
     """A judge of a provider, pointed at the fake; keywords are settings of judging or of the judge."""
 
     def make(provider: str, *, role: str = "judge", **changes: Any) -> VendorJudge:
-        pace = changes.pop("pace", QUICK)
+        pace, folder = changes.pop("pace", QUICK), changes.pop("batch_folder", None)
         own = {k: changes.pop(k) for k in list(changes) if k in JudgeSettings.__dataclass_fields__}
         settings = JudgeSettings(
             provider=provider,
@@ -80,6 +80,7 @@ def judge_at(fake: Any) -> Callable[..., VendorJudge]:
             **own,
         )
         judging = replace(JudgingSettings(), **changes)
-        return vendor_judge(provider, settings, judging, new_budget(judging), Prompt(role), pace=pace)
+        budget = new_budget(judging)
+        return vendor_judge(provider, settings, judging, budget, Prompt(role), pace=pace, batch_folder=folder)
 
     return make

@@ -362,11 +362,12 @@ class VendorFake:
         }
         operation: dict[str, Any] = {"name": name, "metadata": metadata}
         if done:
-            answers = [
-                {"metadata": r.get("metadata"), "response": self._content(r["request"], batch["model"])}
-                for r in batch["requests"]
-            ]
-            metadata["output"] = {"inlinedResponses": {"inlinedResponses": answers}}
+            if "answers" not in batch:
+                batch["answers"] = [
+                    {"metadata": r.get("metadata"), "response": self._content(r["request"], batch["model"])}
+                    for r in batch["requests"]
+                ]
+            metadata["output"] = {"inlinedResponses": {"inlinedResponses": batch["answers"]}}
             operation |= {"done": True, "response": metadata["output"]}
         return operation
 
