@@ -9,9 +9,12 @@ from typing import Any
 from flows.engine import Engine
 from tasks.crash import crash_point
 from tasks.judging.anchors import calibration_rows, fit_calibrations, read_quarantined, stored_calibrations
+from tasks.judging.configured import budget_of, configured_panel
 from tasks.judging.consensus import Policy
+from tasks.judging.egress_ledger import egress_rows, makers_under_test, manifest, spent_in
 from tasks.judging.gold import draw
 from tasks.judging.health import examine, health_rows
+from tasks.judging.independence import planned_label
 from tasks.judging.ledger import (
     evidence_review_rows,
     evidence_verdict_rows,
@@ -21,8 +24,9 @@ from tasks.judging.ledger import (
     vote_rows,
     votes_from_rows,
 )
-from tasks.judging.offline import Panel, offline_panel
+from tasks.judging.offline import Panel
 from tasks.judging.panel import Window, collect, settle
+from tasks.lake import Lake
 from tasks.probing.campaign import case_for
 from tasks.probing.catalog import Family
 from tasks.records import Severity, Vote
@@ -49,9 +53,11 @@ def judge(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     troubles = []
     for arguments, outcome in engine.map(judge_batch, batches):
         done += len(arguments["attempts"])
-        engine.progress.update("judge", done, len(open_ones), "offline judges")
+        engine.progress.update("judge", done, len(open_ones), planned_label(run.settings.judging))
         if isinstance(outcome, Exception):
             troubles.append(f"judging batch {arguments['number']}: {outcome}")
+    if numbers:
+        engine.run(record_egress, run=run)
     crash_point("judge:after")
     return troubles + unjudged(run)
 
@@ -69,9 +75,18 @@ def unjudged(run: Run) -> list[str]:
     return [f"{count} attempts had fewer than two valid votes{because}; `aispm judge rerun` asks the judges again"]
 
 
-def panel_of(_settings: Settings) -> Panel:
-    """The judges that the settings name."""
-    return offline_panel()
+def panel_of(settings: Settings, run_id: str = "") -> Panel:
+    """The judges that the settings name, held to the budget of the run that asks them."""
+    judging = settings.judging
+    budget = budget_of(run_id, judging, lambda: spent_in(Lake(settings.lake), run_id))
+    return configured_panel(judging, budget, batch_folder=settings.home / "judging" / "batches")
+
+
+def record_egress(run: Run) -> int:
+    """What of this run's cases went to which provider, as evidence; how many providers there are."""
+    rows = manifest(run.lake, run.run_id, run.settings.judging.egress)
+    run.commit("evidence", egress_rows(rows, run_id=run.run_id, made_at=dt.datetime.now(dt.UTC)), batch="egress")
+    return len(rows)
 
 
 def policy_of(run: Run) -> Policy:
@@ -105,7 +120,7 @@ def judge_batch(
     key = f"judged/{number}"
     if run.committed("reviews", key):
         return 0
-    panel, policy = panel_of(run.settings), policy_of(run)
+    panel, policy = panel_of(run.settings, run.run_id), policy_of(run)
     cases = [case for row in attempts if (case := case_for(row, families)) is not None]
     window = Window(
         key=f"{run.run_id}/{number}",
@@ -113,6 +128,8 @@ def judge_batch(
         tests=draw(f"{run.run_id}/{number}", run.settings.judging.gold_rows),
         calibrations=stored_calibrations(run.lake, run.run_id),
         quarantined=frozenset(read_quarantined(run.lake, panel)),
+        makers=makers_under_test(run.lake, attempts),
+        exclude_self_vendor=run.settings.judging.self_vendor == "exclude",
         held=_held(run, attempts, families),
     )
     if not run.committed("judge_votes", key):
@@ -125,7 +142,13 @@ def judge_batch(
     run.commit("evidence", health_rows(health.values(), run_id=run.run_id, window=number, made_at=now), batch=key)
     judgements = settle(cases, votes, window)
     method = method_version(policy, panel.version, rerun)
-    run.commit("verdicts", verdict_rows(judgements, votes, run_id=run.run_id, method=method), batch=key)
+    run.commit(
+        "verdicts",
+        verdict_rows(
+            judgements, votes, run_id=run.run_id, method=method, meta_not_independent=panel.meta_not_independent
+        ),
+        batch=key,
+    )
     share = run.settings.judging.audit_share
     run.commit("reviews", review_rows(judgements, run_id=run.run_id, method=method, audit_share=share), batch=key)
     return len(cases)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flows.judge import BATCH, calibrate, judge_batch, panel_of
+from flows.judge import BATCH, calibrate, judge_batch, panel_of, record_egress
 from flows.side_run import JUDGING, side_run
 from tasks.errors import ConfigError, IncompleteError
 from tasks.judging.anchors import read_quarantined
@@ -57,6 +57,7 @@ def rerun(settings: Settings, families: Mapping[str, Family], run_id: str | None
         calibrate(run)
         for number in range(0, len(attempts), BATCH):
             judge_batch(run, number, attempts[number : number + BATCH], families, rerun=again)
+        record_egress(run)
         left = run.lake.query(
             "select count(*) as n from lake.verdicts where run_id = ? and reason = 'judges_unavailable'", [run.run_id]
         )
@@ -77,7 +78,7 @@ def release(settings: Settings, judge_id: str, *, by: str, reason: str) -> Healt
         held = ", ".join(sorted(quarantined)) or "none"
         raise ConfigError(f"judge `{judge_id}` is not in quarantine; in quarantine: {held}")
     with side_run(JUDGING, settings) as run:
-        judges = [j for j in panel.judges if j.spec.name == judge_id]
+        judges = [j for j in panel_of(settings, run.run_id).judges if j.spec.name == judge_id]
         tests = draw(run.run_id, settings.judging.gold_rows)
         votes = mark([v for own in ask_judges(judges, [t.case for t in tests]) for v in own], tests)
         health = examine(votes, tests)[judge_id]
@@ -86,6 +87,7 @@ def release(settings: Settings, judge_id: str, *, by: str, reason: str) -> Healt
         run.commit("judge_votes", vote_rows(votes, run_id=run.run_id))
         now = dt.datetime.now(dt.UTC)
         run.commit("evidence", health_rows([health], run_id=run.run_id, window=0, made_at=now), batch="health")
+        record_egress(run)
     if not passed:
         raise IncompleteError(
             f"judge `{judge_id}` stays in quarantine: {health.right} of {health.gold} gold rows right "

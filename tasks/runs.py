@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks.crash import crash_point
 from tasks.errors import IncompleteError, LakeError
+from tasks.judging.independence import planned_label
 from tasks.lake import Lake
 from tasks.records import canonical_json, digest
 from tasks.settings import CONTENT_ROOT, Settings
@@ -91,7 +92,7 @@ class Run:
             "code_version": code_version(),
             "params_sha256": self.params_sha256,
             "demo": self.settings.demo,
-            "judges_label": "offline judges",
+            "judges_label": planned_label(self.settings.judging),
             "detail": canonical_json(detail or {}),
         }
         self.commit("runs", [row], batch=str(seen + 1))

@@ -2,7 +2,7 @@
 -- calibration that verdicts rest on, and what each judge's health test found.
 create table evidence (
     run_id VARCHAR NOT NULL,
-    kind VARCHAR NOT NULL check (kind in ('root', 'table_root', 'file', 'quality', 'source', 'plan', 'report', 'gateway_segment', 'calibration', 'judge_health')),
+    kind VARCHAR NOT NULL check (kind in ('root', 'table_root', 'file', 'quality', 'source', 'plan', 'report', 'gateway_segment', 'calibration', 'judge_health', 'egress')),
     table_name VARCHAR NOT NULL,
     position INTEGER NOT NULL,
     sha256 VARCHAR NOT NULL,

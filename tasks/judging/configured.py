@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.secrets import resolve_secret
 from tasks.judging.budget import JudgingBudget
-from tasks.judging.independence import maker_of, meta_shares_maker
+from tasks.judging.independence import maker_of, meta_shares_maker, proof_label, uses_live_judges
 from tasks.judging.judge import JudgeSpec
 from tasks.judging.models import Model, known_model, own_price
 from tasks.judging.offline import Panel, offline_panel
 from tasks.judging.prompt import Prompt
 from tasks.judging.vendor_judge import Connection, VendorJudge
 from tasks.judging.vendors import FORMATS
-from tasks.records import ProofLabel, Verdict, Vote, canonical_json
+from tasks.records import ProofLabel, canonical_json
 from tasks.settings import JudgeSettings, JudgingSettings
 from tasks.targets.wire import Pace, origin
 
@@ -25,9 +26,15 @@ META = "meta"
 _MICRO = 1_000_000
 
 
-def uses_live_judges(judging: JudgingSettings) -> bool:
-    """Whether cases leave this process; `egress = "none"` keeps them in, whatever is declared."""
-    return bool(judging.judges) and judging.egress != "none"
+class Spent(NamedTuple):
+    """What a run has spent so far."""
+
+    requests: int = 0
+    tokens: int = 0
+    micro_usd: int = 0
+
+
+NOTHING = Spent()
 
 
 def configured_panel(
@@ -103,13 +110,6 @@ def vendor_judge(
     )
 
 
-def proof_label(settings: JudgeSettings) -> ProofLabel:
-    """A provider's wire format at another address than the provider's own proves the format, not the provider."""
-    official = FORMATS[settings.provider].base_url
-    elsewhere = official is not None and settings.url is not None and origin(settings.url) != origin(official)
-    return ProofLabel.OFFICIAL_SHAPE_FAKE if elsewhere or settings.test_double else ProofLabel.REAL_COMPONENT
-
-
 def price_of(settings: JudgeSettings) -> Model | None:
     """Own price, else the listed one; a model server of your own costs nothing."""
     if settings.usd_per_million_in is not None and settings.usd_per_million_out is not None:
@@ -119,51 +119,22 @@ def price_of(settings: JudgeSettings) -> Model | None:
     return known_model(settings.provider, settings.model)
 
 
-def new_budget(judging: JudgingSettings) -> JudgingBudget:
-    """A budget with the limits of the settings."""
-    return JudgingBudget(judging.max_requests, judging.max_tokens, int(judging.max_usd * _MICRO))
+def new_budget(judging: JudgingSettings, spent: Spent = NOTHING) -> JudgingBudget:
+    """A budget with the limits of the settings, less what was spent before."""
+    return JudgingBudget(
+        max(0, judging.max_requests - spent.requests),
+        max(0, judging.max_tokens - spent.tokens),
+        max(0, int(judging.max_usd * _MICRO) - spent.micro_usd),
+    )
 
 
 _BUDGETS: dict[str, JudgingBudget] = {}
 _BUDGETS_LOCK = threading.Lock()  # guards _BUDGETS: one budget per execution of a run
 
 
-def budget_of(run_id: str, judging: JudgingSettings) -> JudgingBudget:
-    """The budget shared by all batches of one execution in this process."""
+def budget_of(run_id: str, judging: JudgingSettings, spent: Callable[[], Spent]) -> JudgingBudget:
+    """The budget shared by all batches of one execution in this process; `spent` tells what earlier ones spent."""
     with _BUDGETS_LOCK:
-        return _BUDGETS.setdefault(run_id, new_budget(judging))
-
-
-_MODEL_MAKERS = (
-    ("claude", ("claude", "anthropic.")),
-    ("gpt", ("gpt-", "o1", "o3", "o4", "chatgpt")),
-    ("gemini", ("gemini", "gemma")),
-    ("llama", ("llama", "meta-llama", "meta.")),
-    ("qwen", ("qwen",)),
-    ("mistral", ("mistral", "mixtral", "ministral", "codestral")),
-    ("deepseek", ("deepseek",)),
-)
-
-
-def maker_of_model(model: str) -> str | None:
-    """Whose model a name such as `openai/gpt-6-luna` is; None when it does not say."""
-    name = model.casefold().rpartition("/")[2]
-    return next((maker for maker, starts in _MODEL_MAKERS if name.startswith(starts)), None)
-
-
-def mark_self_vendor(
-    votes: Iterable[Vote], families: Mapping[str, str], makers: Mapping[str, str], *, exclude: bool = False
-) -> list[Vote]:
-    """Votes of a judge on its own maker's model, marked; with `exclude` they no longer count.
-
-    `families`: judge id -> family. `makers`: attempt id -> maker of the model under test.
-    """
-    marked = []
-    for vote in votes:
-        maker = makers.get(vote.attempt_id)
-        if maker is not None and families.get(vote.judge_id) == maker:
-            vote = replace(vote, self_vendor=True)
-            if exclude and vote.error_kind is None:
-                vote = replace(vote, verdict=Verdict.ERROR, confidence=0.0, error_kind="self_vendor")
-        marked.append(vote)
-    return marked
+        if run_id not in _BUDGETS:
+            _BUDGETS[run_id] = new_budget(judging, spent())
+        return _BUDGETS[run_id]

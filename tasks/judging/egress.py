@@ -1,4 +1,4 @@
-"""What of a case may leave the machine, and the record of what did.
+"""What of a case may leave the machine.
 
 `redacted` (the default) takes out what the gateway's patterns know as secrets, personal data and cards; `full` sends
 the case as it was stored; `none` sends nothing, so that only offline judges vote.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 from gateway.decoders import Unreadable
 from gateway.engine import Engine
 from gateway.pattern_files import load_patterns
-from tasks.records import Case, Vote, canonical_json
+from tasks.records import Case, canonical_json
 
 MODES = ("redacted", "full", "none")
 MAX_RESPONSE = 8_000
@@ -96,20 +94,6 @@ def cut(text: str, limit: int) -> str:
 def literal(span: str, response: str) -> bool:
     """Whether `span` stands in the response as sent, and is more than a mark that we put there ourselves."""
     return span in response and _CUT_MARK.search(span) is None and _REDACTED.fullmatch(span.strip()) is None
-
-
-def manifest(votes: Iterable[Vote], mode: str) -> list[dict[str, Any]]:
-    """What went to whom: a row per provider, host and model with its requests and bytes of request bodies."""
-    sums: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for vote in votes:
-        if vote.egress_host is not None:
-            total = sums[vote.provider, vote.egress_host, vote.model]
-            total[0] += vote.egress_requests
-            total[1] += vote.egress_bytes
-    return [
-        {"provider": p, "host": h, "model": m, "requests": n, "bytes": size, "redaction": mode}
-        for (p, h, m), (n, size) in sorted(sums.items())
-    ]
 
 
 @lru_cache(maxsize=1)

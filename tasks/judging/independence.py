@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tasks.judging.models import known_model
 from tasks.judging.vendors import FORMATS
+from tasks.records import ProofLabel
 
 if TYPE_CHECKING:
     from tasks.settings import JudgeSettings, JudgingSettings
@@ -73,6 +75,24 @@ def meta_shares_maker(judging: JudgingSettings) -> bool:
     return bool(judging.judges) and maker_of(judging.meta) in {maker_of(j) for j in judging.judges.values()}
 
 
+def uses_live_judges(judging: JudgingSettings) -> bool:
+    """Whether cases leave this process; `egress = "none"` keeps them in, whatever is declared."""
+    return bool(judging.judges) and judging.egress != "none"
+
+
+def proof_label(settings: JudgeSettings) -> ProofLabel:
+    """A provider's wire format at another address than the provider's own proves the format, not the provider."""
+    official = FORMATS[settings.provider].base_url
+    elsewhere = official is not None and settings.url is not None and _origin(settings.url) != _origin(official)
+    return ProofLabel.OFFICIAL_SHAPE_FAKE if elsewhere or settings.test_double else ProofLabel.REAL_COMPONENT
+
+
+def planned_label(judging: JudgingSettings) -> str:
+    """What a run's verdicts will be labelled: `live judges` only when every judge is real."""
+    real = {proof_label(j) for j in (*judging.judges.values(), judging.meta)} == {ProofLabel.REAL_COMPONENT}
+    return "live judges" if uses_live_judges(judging) and real else "offline judges"
+
+
 def maker_of(judge: JudgeSettings) -> str:
     """Whose model it is: one model behind two providers has one maker."""
     known = FORMATS.get(judge.provider)
@@ -114,3 +134,8 @@ def _unwaived(meta: JudgeSettings, shared: str, today: date) -> Iterator[tuple[s
         yield "judging.meta.waiver", "needs reason, owner and expires"
     elif waiver.expires < today:
         yield "judging.meta.waiver.expires", f"expired on {waiver.expires}: choose another meta-judge, or renew it"
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port

@@ -7,7 +7,7 @@ redacted before they come here: a vote quotes the response.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tasks.judging.asking import ask_judges, ask_meta
 from tasks.judging.calibration import Calibration
@@ -16,6 +16,7 @@ from tasks.judging.gold import TestCase, shuffled
 from tasks.judging.health import QUARANTINED, examine, mark, quarantine
 from tasks.judging.judge import Judge, rubric_sha256
 from tasks.judging.offline import Panel, offline_panel
+from tasks.judging.self_vendor import mark_self_vendor
 from tasks.records import Case, Judgement, Vote
 
 SWAP_SHARE = 0.10
@@ -35,6 +36,9 @@ class Window:
     """By sha256 of the rubric; a rubric without one is uncalibrated."""
     quarantined: frozenset[str] = frozenset()
     """Judges that are not asked, from earlier windows."""
+    makers: Mapping[str, str] = field(default_factory=dict)
+    """By attempt id whose model answered, where that is known; see `self_vendor`."""
+    exclude_self_vendor: bool = False
     held: Collection[str] = ()
     """Attempts whose verdict always needs a human."""
 
@@ -51,7 +55,9 @@ def collect(cases: Sequence[Case], panel: Panel, window: Window) -> list[Vote]:
     judges = [j for j in panel.judges if j.spec.name not in window.quarantined]
     if len(judges) < 2:
         return []
+    families = {j.spec.name: j.spec.family for j in judges}
     found = _first_votes(cases, judges, window)
+    found = mark_self_vendor(found, families, window.makers, exclude=window.exclude_self_vendor)
     failed = {h.judge_id for h in examine(found, window.tests).values() if h.state == QUARANTINED}
     if failed:
         found = quarantine(found, failed)

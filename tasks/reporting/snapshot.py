@@ -116,7 +116,7 @@ def build_posture(
             key=lambda c: (c["framework"], c["version"]),
         ),
     }
-    posture["gaps"] = _gaps(posture, _waiting(con), controls is None)
+    posture["gaps"] = _gaps(posture, _waiting(con), controls is None) + _judging_limits(con, run_id)
     result: dict[str, Any] = _plain(posture)
     return result
 
@@ -303,6 +303,28 @@ def _judges(con: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
            group by all order by v.judge_id, v.provider, v.model, v.live""",
         run_id,
     )
+
+
+def _judging_limits(con: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    """What readers must know of live judges: test doubles, a meta-judge not independent, what left the machine."""
+    limits = []
+    doubles = _rows(
+        con,
+        """select distinct judge_id from votes where run_id = ? and proof_label = 'official_shape_fake'
+           order by judge_id""",
+        run_id,
+    )
+    if doubles:
+        names = ", ".join(row["judge_id"] for row in doubles)
+        limits.append(f"Test doubles of the providers answered for these judges: {names} (official_shape_fake).")
+    if _one(con, "select 1 as n from verdicts where run_id = ? and meta_not_independent limit 1", run_id):
+        limits.append("The meta-judge is of one maker with a judge, under a waiver (meta_not_independent).")
+    for row in _rows(con, "select * from judge_egress where run_id = ? order by provider, host, model", run_id):
+        limits.append(
+            f"Judging sent cases ({row['redaction']}) to {row['host']} for {row['model']}: "
+            f"{row['requests']} requests, {row['bytes']} bytes."
+        )
+    return limits
 
 
 def _judges_label(judges: Sequence[Row]) -> str:

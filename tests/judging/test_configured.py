@@ -9,17 +9,12 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import ConfigError
-from tasks.judging.configured import (
-    configured_panel,
-    maker_of_model,
-    mark_self_vendor,
-    new_budget,
-    proof_label,
-    uses_live_judges,
-)
+from tasks.judging.configured import configured_panel, new_budget
+from tasks.judging.independence import planned_label, proof_label, uses_live_judges
 from tasks.judging.judge import JudgeSpec, make_vote
 from tasks.judging.models import known_model
 from tasks.judging.offline import offline_panel
+from tasks.judging.self_vendor import maker_of_model, mark_self_vendor
 from tasks.judging.vendors.format import Usage
 from tasks.records import Case, ProofLabel, Verdict
 from tasks.settings import JudgeSettings, described, load_settings
@@ -76,6 +71,8 @@ def test_three_makers_and_an_independent_meta_judge(tmp_path: Path) -> None:
     assert panel.meta is not None
     assert (panel.meta.spec.family, panel.meta_not_independent) == ("qwen", False)
     assert {j.spec.proof_label for j in panel.judges} == {ProofLabel.REAL_COMPONENT}
+    assert planned_label(judging) == "live judges"
+    assert planned_label(replace(judging, meta=replace(judging.meta, test_double=True))) == "offline judges"
 
 
 @pytest.mark.usefixtures("keys")

@@ -58,6 +58,14 @@ def faults() -> dict[str, tuple[str, dict[str, Any]]]:
             {**first("gateway_events"), "event_id": "x", "seq": 99, "decision": "block"},
         ),
         "edge_without_asset": ("edges", {**first("edges"), "dst_id": "tool:nowhere"}),
+        "egress_not_in_manifest": (
+            "evidence",
+            {
+                **first("evidence", kind="quality"),
+                "kind": "egress",
+                "detail": '{"provider": "openai", "host": "h", "model": "m", "requests": 1, "bytes": 2}',
+            },
+        ),
         "root_chain_broken": ("evidence", {**first("evidence", kind="root"), "position": 7}),
     }
 
