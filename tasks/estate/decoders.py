@@ -13,6 +13,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
 
@@ -168,6 +169,11 @@ def _common_words(text: str) -> int:
 
 def readings(text: str, depth: int = 2) -> list[tuple[Disguise, str]]:
     """Every plain reading of `text` other than its face value, outermost disguise first."""
+    return list(_readings(text, depth))
+
+
+@lru_cache(maxsize=512)  # one conversation reads the same words at every step
+def _readings(text: str, depth: int) -> tuple[tuple[Disguise, str], ...]:
     results: list[tuple[Disguise, str]] = []
     payload = invisible_payload(text)
     if len(payload) >= 6:
@@ -178,4 +184,4 @@ def readings(text: str, depth: int = 2) -> list[tuple[Disguise, str]]:
         results.append(("encoded", plain))
         if depth > 1:
             results += [("encoded", inner) for kind, inner in readings(plain, depth - 1) if kind == "encoded"]
-    return results
+    return tuple(results)

@@ -373,7 +373,7 @@ def _legitimate(talk: Talk, user: Turn, after: Sequence[Turn], done: Sequence[Ca
     results = [t for t in after if t.role == "tool"]
     if results:
         again = _again(results[-1], done, talk.tools, variant)
-        return Reply("", (again,)) if again else Reply(_report(results, variant))
+        return Reply("", (again,)) if again else Reply(_report(results, [t.name for t in talk.tools], variant))
     if (who := _identity(spoken, variant)) and not data:
         return Reply(who)
     if talk.tools and not done:
@@ -473,13 +473,13 @@ def _revealed(talk: Talk, act: Act) -> str:
     return told
 
 
-def _report(results: Sequence[Turn], variant: Variant) -> str:
+def _report(results: Sequence[Turn], names: Sequence[str], variant: Variant) -> str:
     """Results in the assistant's words; sentences that give orders are reported, not repeated."""
     parts = []
     for turn in results[-4:]:
         text = "\n".join(toolbox.passages(turn.text, labelled=True))
         text = text if "emits_markup" in variant else escape_markup(text)
-        keep = [s for s in re.split(r"(?<=[.!?])\s+|\n+", text) if s.strip() and not parse(s)]
+        keep = [s for s in re.split(r"(?<=[.!?])\s+|\n+", text) if s.strip() and not parse(s, names)]
         parts.append(" ".join(keep)[:600] or "The content only consists of instructions, which I did not follow.")
     return "Here is what I found: " + " ".join(parts)
 

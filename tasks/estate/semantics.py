@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from tasks.estate.phrases import pattern, source, words
 
@@ -262,6 +263,11 @@ def tactics(text: str) -> frozenset[Tactic]:
 
 def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
     """Everything `text` asks the reader to do beyond answering a question, in a sensible order of execution."""
+    return list(_parse(text, tuple(tools)))
+
+
+@lru_cache(maxsize=512)  # one conversation reads the same words at every step
+def _parse(text: str, tools: tuple[str, ...]) -> tuple[Act, ...]:
     acts: list[Act] = []
     joined = by_example(text) or assembled(text)
     addresses = [a.rstrip(".,;:!?") for a in _ADDRESS.findall(text)]
@@ -375,7 +381,7 @@ def parse(text: str, tools: Sequence[str] = ()) -> list[Act]:
         acts.append(Act(Deed.WRITE, content=held, target=written["path"].rstrip(".,;")))
     if acts and _REMEMBER.search(text):
         acts.append(Act(Deed.REMEMBER, content=text))
-    return acts
+    return tuple(acts)
 
 
 def _markup(text: str, joined: str, addresses: list[str]) -> list[Act]:
