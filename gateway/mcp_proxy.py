@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import orjson
-from aiohttp import ClientResponse, web
+from aiohttp import web
 
 from gateway.exchange import OFF_LOOP_BYTES, ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
@@ -17,7 +17,7 @@ from gateway.mcp_sessions import seal, unseal
 from gateway.reasons import Refusal
 from gateway.settings import Route
 from gateway.strict_json import parse
-from gateway.upstream import Upstream, check_status
+from gateway.upstream import Reply, Upstream, check_status
 from gateway.wire import mcp
 from gateway.wire.format import JSON_TYPE, SSE_TYPE, Endpoint
 from gateway.wire.mcp import Id, Message
@@ -160,7 +160,7 @@ class McpExchange(ExchangeHandler):
         answered = self._asked if message.id is None else message.id
         return orjson.dumps(mcp.replacement(value, refusal, self.exchange.request_id, answered))
 
-    async def _streamed(self, reply: ClientResponse, headers: dict[str, str]) -> web.StreamResponse:
+    async def _streamed(self, reply: Reply, headers: dict[str, str]) -> web.StreamResponse:
         """The events that end with the answer; a server may close early and go on when the client comes back, which it
         can only where events have ids. Raises Refusal."""
         resumable = False
@@ -201,7 +201,7 @@ class McpExchange(ExchangeHandler):
                 return self.response
         return await self._end(b"")
 
-    async def _events(self, reply: ClientResponse, *, listening: bool) -> AsyncGenerator[Event, None]:
+    async def _events(self, reply: Reply, *, listening: bool) -> AsyncGenerator[Event, None]:
         """The server's events; with `listening` until this worker ends or the client must come back."""
         reader, until = EventReader(), time.monotonic() + LISTEN_S
         closing = asyncio.ensure_future(self.services.closing.wait())
@@ -252,7 +252,7 @@ class McpExchange(ExchangeHandler):
         async with self._upstream.request("POST", "", orjson.dumps(mcp.not_offered(asked)), sent):
             return
 
-    async def _other(self, reply: ClientResponse) -> web.Response:
+    async def _other(self, reply: Reply) -> web.Response:
         """An answer without a message for the client, or the server's refusal. Raises Refusal."""
         self.exchange.upstream_us = microseconds(self._sent)
         if reply.status in (200, 202, 204) and self._asked is None:
@@ -263,7 +263,7 @@ class McpExchange(ExchangeHandler):
         told = mcp.error(Refusal("SYSTEM.BACKEND", "status", RESPONSE), self.exchange.request_id, self._asked)
         return await self._done(reply.status, orjson.dumps(told))
 
-    def _take_session(self, reply: ClientResponse) -> None:
+    def _take_session(self, reply: Reply) -> None:
         session_id = reply.headers.get("Mcp-Session-Id")
         if session_id is not None:
             exchange, policy = self.exchange, self.rules.policy
@@ -275,7 +275,7 @@ class McpExchange(ExchangeHandler):
         return self.services.upstreams[self.exchange.route or ""]
 
     @contextlib.asynccontextmanager
-    async def _request(self, method: str, body: bytes | None, headers: dict[str, str]) -> AsyncIterator[ClientResponse]:
+    async def _request(self, method: str, body: bytes | None, headers: dict[str, str]) -> AsyncIterator[Reply]:
         self._sent = time.perf_counter()
         async with self._upstream.request(method, "", body, headers, repeatable=False) as reply:
             self.exchange.upstream_status = reply.status
@@ -316,5 +316,5 @@ class McpExchange(ExchangeHandler):
         return Event().encode(orjson.dumps(mcp.error(refusal, self.exchange.request_id, self._asked)))
 
 
-def _kind(reply: ClientResponse) -> str:
+def _kind(reply: Reply) -> str:
     return reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()

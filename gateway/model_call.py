@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from aiohttp import ClientResponse, web
+from aiohttp import web
 
 from gateway.exchange import ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
@@ -15,7 +15,7 @@ from gateway.purchase import CODES, Purchase
 from gateway.reasons import Refusal
 from gateway.settings import Route
 from gateway.strict_json import parse
-from gateway.upstream import check_status
+from gateway.upstream import Reply, check_status
 from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage, malformed
 
 SESSION_HEADER = "X-Session-Id"
@@ -151,7 +151,7 @@ class ModelCall(ExchangeHandler):
             exchange.decision, exchange.reason_code, exchange.scope = "flag", CODES[flagged.period], REQUEST
         return purchase.rows(exchange.part)
 
-    async def _whole(self, reply: ClientResponse, raw: bytes, reader: Format | None) -> web.Response:
+    async def _whole(self, reply: Reply, raw: bytes, reader: Format | None) -> web.Response:
         """A reply that was read to its end before anything is sent. Raises Refusal."""
         inspection, exchange = self.inspection, self.exchange
         check_status(reply.status)
@@ -184,7 +184,7 @@ class ModelCall(ExchangeHandler):
         await self.finish(reply.status)
         return self.whole(reply.status, clean)
 
-    async def _streamed(self, reply: ClientResponse, reader: Format) -> web.StreamResponse:
+    async def _streamed(self, reply: Reply, reader: Format) -> web.StreamResponse:
         """A reply that is sent on as it comes, as far as it is known to be clean. Raises Refusal."""
         exchange = self.exchange
         stream = self._stream = reader.stream(self.inspection)
