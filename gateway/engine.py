@@ -365,9 +365,10 @@ class HyperscanMatcher:
         found: list[Candidate] = []
         direct: list[Candidate] = []
         for database, owners in self._patterns:
-            _collect(((end - MARGIN, e) for end, e in database.scan(data.plain, most)), owners, found)
-            if data.direct is not None:
-                _collect(((data.place(end), e) for end, e in database.scan(data.direct, most)), owners, direct)
+            if events := database.scan(data.plain, most):
+                _collect(((end - MARGIN, e) for end, e in events), owners, found)
+            if data.direct is not None and (events := database.scan(data.direct, most)):
+                _collect(((data.place(end), e) for end, e in events), owners, direct)
         found.sort()
         if data.direct is None:
             return found, found
@@ -405,7 +406,8 @@ class _Database:
             self._database.scan(data, note, scratch=scratch)
         except hyperscan.ScanTerminated:
             raise Unreadable from None
-        events.sort()
+        if len(events) > 1:
+            events.sort()
         return events
 
 

@@ -213,7 +213,8 @@ class Wal:
         if self._fd is None:
             self._open(monotonic)
         assert self._fd is not None  # noqa: S101 - narrows the type; _open sets it or raises
-        prev, seq, frames = self.head, self._seq, []
+        prev, seq, occurred_at = self.head, self._seq, now.isoformat()
+        frames: list[bytes] = []
         for event in events:
             record = {
                 "event_id": f"{self.boot_id}-{self.worker}-{seq}",
@@ -222,14 +223,14 @@ class Wal:
                 "boot_id": self.boot_id,
                 "seq": seq,
                 "segment_no": self.segment_no,
-                "occurred_at": now.isoformat(),
+                "occurred_at": occurred_at,
                 **event,
                 "prev_hash": prev,
             }
             body = orjson.dumps(record)
             prev = _chain(prev, body)
-            body = body[:-1] + f',"hash":"{prev}"}}'.encode()
-            frames.append(_HEAD.pack(len(body), zlib.crc32(body)) + body)
+            body = b'%b,"hash":"%b"}' % (body[:-1], prev.encode())
+            frames += (_HEAD.pack(len(body), zlib.crc32(body)), body)
             seq += 1
         self._write(b"".join(frames))
         self.head, self._seq = prev, seq
