@@ -154,6 +154,7 @@ def run(
     from flows.execute import execute, prepared
     from flows.inputs import check_inputs
     from tasks.errors import ConfigError
+    from tasks.judging.independence import judging_warnings
     from tasks.records import Severity
 
     if flow not in ("nightly", "weekly"):
@@ -166,6 +167,8 @@ def run(
     if chosen not in ("plain", "prefect"):
         raise ConfigError("--engine is prefect or plain")
     check_inputs(settings)  # bad input is told at once, before the orchestrator starts
+    for warning in judging_warnings(settings.judging):
+        typer.echo(f"aispm: warning: {warning}", err=True)
     with prepared(settings.home, chosen) as ready:
         outcome = execute(flow, settings, ready, progress_mode=progress)
     _close(outcome, time.monotonic() - started, as_json)

@@ -14,6 +14,7 @@ import httpx
 from gateway.secrets import resolve_secret
 from tasks.discovery.inventory import load_inventory
 from tasks.errors import AispmError, ConfigError
+from tasks.judging.independence import judging_warnings, uses_live_judges
 from tasks.mapping.catalog import load_catalogs
 from tasks.mapping.resolve import load_kinds
 from tasks.probing.catalog import load_families
@@ -101,6 +102,7 @@ def diagnose(settings: Settings, config: Path | None) -> list[tuple[str, bool, s
         ("disk", lambda: _disk(settings.home)),
     ):
         found.append(_tried(what, load))
+    found += _judges(settings)
     key = settings.keys / "aispm.key"
     found.append(("signing key", key.exists(), str(key) if key.exists() else f"{key} is missing: run `aispm init`"))
     try:
@@ -115,6 +117,18 @@ def diagnose(settings: Settings, config: Path | None) -> list[tuple[str, bool, s
         if asset.active and asset.url and (not reference or found[-1][1]):
             listing = "/models" if "wire_format" in asset.props else ""
             found.append(_tried(f"reach {asset.id}", partial(_reach, asset.url.rstrip("/") + listing, reference)))
+    return found
+
+
+def _judges(settings: Settings) -> list[tuple[str, bool, str]]:
+    """Keys of the live judges, and what should be known of them; nothing is sent to a provider."""
+    judging = settings.judging
+    found = [("judges", True, warning) for warning in judging_warnings(judging)]
+    if not uses_live_judges(judging):
+        return found
+    for name, judge in (*judging.judges.items(), ("meta", judging.meta)):
+        if judge.key:
+            found.append(_tried(f"key of judge {name}", partial(_resolved, judge.key)))
     return found
 
 

@@ -101,6 +101,38 @@ def review_decide(
 # -- judges -----------------------------------------------------------------------------------------------------------
 
 
+@judge_app.command("estimate")
+def judge_estimate(as_json: Json = False) -> None:
+    """What the judges of the settings would be asked about the newest run's open attempts, and cost at most."""
+    from dataclasses import asdict
+
+    from flows.asking import show_table
+    from flows.rejudge import estimated
+    from flows.review import read_families
+
+    settings = _settings()
+    cases, rows = estimated(settings, read_families(settings))
+    if as_json:
+        _emit({"schema": "aispm.estimate/1", "cases": cases, "judges": [asdict(row) for row in rows]})
+        return
+    _say(f"{cases} attempts are open to judges. Upper bounds, nothing is sent:")
+    shown = [
+        [
+            row.judge,
+            row.model,
+            row.host or "nothing is sent",
+            row.redaction or "",
+            str(row.requests),
+            str(row.tokens),
+            f"{row.micro_usd / 1e6:.4f}",
+        ]
+        for row in rows
+    ]
+    show_table(["judge", "model", "host", "redaction", "requests", "tokens", "usd"], shown, truncated=False)
+    total = sum(row.micro_usd for row in rows) / 1e6
+    _say(f"At most {total:.4f} USD; the limit of one run is {settings.judging.max_usd:.2f} (judging.max_usd)")
+
+
 @judge_app.command("rerun")
 def judge_rerun(
     run: Annotated[str | None, typer.Option(help="Posture run; default: the newest.")] = None, as_json: Json = False

@@ -12,10 +12,13 @@ from flows.side_run import JUDGING, side_run
 from tasks.errors import ConfigError, IncompleteError
 from tasks.judging.anchors import read_quarantined
 from tasks.judging.asking import ask_judges
+from tasks.judging.configured import configured_panel, new_budget
+from tasks.judging.estimate import Estimate, estimate
 from tasks.judging.gold import draw
 from tasks.judging.health import OK, RELEASED, Health, examine, health_rows, mark
 from tasks.judging.ledger import vote_rows
 from tasks.lake import Lake
+from tasks.probing.campaign import case_for
 from tasks.probing.catalog import Family
 from tasks.settings import Settings
 
@@ -45,6 +48,20 @@ def failed_attempts(lake: Lake, run_id: str | None = None) -> list[dict[str, Any
            where a.run_id = ? and v.reason = 'judges_unavailable' order by a.attempt_id""",
         [wanted],
     )
+
+
+def estimated(settings: Settings, families: Mapping[str, Family]) -> tuple[int, list[Estimate]]:
+    """(attempts of the newest run that judges would read, what each judge would be asked and cost at most)."""
+    attempts = Lake(settings.lake).query(
+        """select * from lake.probe_attempts
+           where run_id = (select max(run_id) from lake.probe_attempts) and verdict = 'undecided' and rubric is not null
+           order by attempt_id"""
+    )
+    cases = [case for row in attempts if (case := case_for(row, families)) is not None]
+    windows = range(0, len(cases), BATCH)
+    tests = [t.case for n in windows for t in draw(f"estimate/{n}", settings.judging.gold_rows)]
+    panel = configured_panel(settings.judging, new_budget(settings.judging), keys=lambda reference: None)
+    return len(cases), estimate(panel, cases, tests)
 
 
 def rerun(settings: Settings, families: Mapping[str, Family], run_id: str | None = None) -> tuple[int, int]:

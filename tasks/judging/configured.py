@@ -38,17 +38,25 @@ NOTHING = Spent()
 
 
 def configured_panel(
-    judging: JudgingSettings, budget: JudgingBudget, *, pace: Pace | None = None, batch_folder: Path | None = None
+    judging: JudgingSettings,
+    budget: JudgingBudget,
+    *,
+    pace: Pace | None = None,
+    batch_folder: Path | None = None,
+    keys: Callable[[str], str | None] = resolve_secret,
 ) -> Panel:
-    """The panel of the settings. Raises ConfigError when a key's reference leads nowhere."""
+    """The panel of the settings. Raises ConfigError when a key's reference leads nowhere.
+
+    `keys` turns a reference into the key; one that gives none makes a panel that can be looked at but not asked.
+    """
     if not uses_live_judges(judging):
         return offline_panel()
     judges = tuple(
-        vendor_judge(name, judge, judging, budget, Prompt("judge"), pace=pace, batch_folder=batch_folder)
+        vendor_judge(name, judge, judging, budget, Prompt("judge"), pace=pace, batch_folder=batch_folder, keys=keys)
         for name, judge in sorted(judging.judges.items())
     )
     prompt = Prompt("meta", judging.meta_floor)
-    meta = vendor_judge(META, judging.meta, judging, budget, prompt, pace=pace, batch_folder=batch_folder)
+    meta = vendor_judge(META, judging.meta, judging, budget, prompt, pace=pace, batch_folder=batch_folder, keys=keys)
     return Panel(judges, meta, meta_shares_maker(judging))
 
 
@@ -61,6 +69,7 @@ def vendor_judge(
     *,
     pace: Pace | None = None,
     batch_folder: Path | None = None,
+    keys: Callable[[str], str | None] = resolve_secret,
 ) -> VendorJudge:
     """One live judge. Raises ConfigError when its key cannot be read."""
     wire_format = FORMATS[settings.provider]
@@ -89,7 +98,7 @@ def vendor_judge(
     connection = Connection(
         url=url,
         host=origin(url)[1],
-        key=resolve_secret(settings.key) if settings.key else None,
+        key=keys(settings.key) if settings.key else None,
         mode=judging.egress,
         concurrency=judging.concurrency,
         timeout_s=judging.timeout_s,

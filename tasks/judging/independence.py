@@ -70,6 +70,22 @@ def judging_problems(judging: JudgingSettings, today: date) -> Iterator[tuple[st
         yield from _unwaived(judging.meta, shared, today)
 
 
+def judging_warnings(judging: JudgingSettings) -> list[str]:
+    """What may be done, but should be known before a run."""
+    warnings = []
+    if uses_live_judges(judging) and meta_shares_maker(judging):
+        waiver = judging.meta.waiver
+        warnings.append(
+            f"the meta-judge is of one maker with a judge ({maker_of(judging.meta)}), waived until {waiver.expires} by "
+            f"{waiver.owner}: {waiver.reason}; every verdict says meta_not_independent"
+        )
+    if judging.judges and judging.egress == "none":
+        warnings.append("judging.egress is none: offline judges vote in place of the declared ones")
+    if uses_live_judges(judging) and judging.egress == "full":
+        warnings.append("judging.egress is full: cases are sent to the judges as they are stored")
+    return warnings
+
+
 def meta_shares_maker(judging: JudgingSettings) -> bool:
     """Whether the meta-judge is of the same maker as a judge; the settings were refused unless that is waived."""
     return bool(judging.judges) and maker_of(judging.meta) in {maker_of(j) for j in judging.judges.values()}

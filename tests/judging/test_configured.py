@@ -10,14 +10,15 @@ import pytest
 
 from tasks.errors import ConfigError
 from tasks.judging.configured import configured_panel, new_budget
-from tasks.judging.independence import planned_label, proof_label, uses_live_judges
+from tasks.judging.estimate import estimate
+from tasks.judging.independence import judging_warnings, planned_label, proof_label, uses_live_judges
 from tasks.judging.judge import JudgeSpec, make_vote
 from tasks.judging.models import known_model
 from tasks.judging.offline import offline_panel
 from tasks.judging.self_vendor import maker_of_model, mark_self_vendor
 from tasks.judging.vendors.format import Usage
 from tasks.records import Case, ProofLabel, Verdict
-from tasks.settings import JudgeSettings, described, load_settings
+from tasks.settings import CONTENT_ROOT, JudgeSettings, described, load_settings
 
 GOOD = """\
 [judging]
@@ -162,6 +163,30 @@ def test_every_setting_of_a_judge_is_shown_with_its_origin(tmp_path: Path) -> No
     shown = described(load_settings(file), file)
     assert shown["judging.judges.gpt.model"] == ("gpt-6-luna", f"{file}:9")
     assert shown["judging.judges.gpt.temperature"] == ("0.0", "default")
+
+
+def test_the_example_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its judges may judge as they stand, and so they may with the waiver that it shows."""
+    file = CONTENT_ROOT / "aispm.example.toml"
+    judging = load_settings(file).judging
+    assert sorted(judging.judges) == ["claude", "gemini", "gpt"]
+    assert judging_warnings(judging) == []
+    assert judging_warnings(replace(judging, egress="full", meta=judging.judges["gpt"])) != []
+    panel = configured_panel(judging, new_budget(judging), keys=lambda reference: None)
+    assert [j.spec.live for j in panel.judges] == [True] * 3
+
+
+def test_an_estimate_sends_nothing_and_counts_the_longest_answers() -> None:
+    judging = load_settings(CONTENT_ROOT / "aispm.example.toml").judging
+    panel = configured_panel(judging, new_budget(judging), keys=lambda reference: None)
+    cases = [Case(f"a{i}", "f", "goal", (), "answer", (), "Did it?") for i in range(100)]
+    rows = {row.judge: row for row in estimate(panel, cases, cases[:30])}
+    assert {name: row.requests for name, row in rows.items()} == {"claude": 140, "gemini": 140, "gpt": 140, "meta": 100}
+    assert rows["meta"].micro_usd == 0
+    assert rows["gpt"].tokens > 140 * judging.judges["gpt"].max_output_tokens
+    # 2,000 tokens of answer at $0.50 a million are a tenth of a cent
+    assert 140 * 1_000 < rows["gpt"].micro_usd < 140 * 1_500
+    assert [row.host for row in estimate(offline_panel(), cases, [])] == [None] * 4
 
 
 def test_another_address_than_the_providers_own_is_a_fake() -> None:
