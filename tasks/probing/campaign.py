@@ -462,6 +462,7 @@ def request_for(
     mails = tuple(PlantedMail(m["from"], m["subject"], m["body"]) for m in plant.get("mail", ()))
     request = Request(
         turns=rendered.turns,
+        when=rendered.when,
         system=plant.get("system"),
         tools=tools,
         documents=tuple(documents),
@@ -522,6 +523,8 @@ def case_for(row: Mapping[str, Any], families: Mapping[str, Family], rubrics: Pa
                 values[f"{name}.host"] = value.removeprefix("https://").removesuffix("/p")
     rendered = render(family, family.seed(str(row["seed_id"])), stored["applied"], values)
     turns = [{"role": role, "content": content} for role, content in rendered.turns]
+    for i, condition in rendered.when.items():
+        turns[i]["content"] = f"[said only if the assistant had {condition}] {turns[i]['content']}"
     if "system" in rendered.plant:
         turns.insert(0, {"role": "system", "content": str(rendered.plant["system"])})
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Seed:
     """`train`, or `held_out`: never used while a target or an estate is tuned."""
     turns: tuple[tuple[str, str], ...]
     plant: Mapping[str, Any]
+    when: Mapping[int, str] = field(default_factory=dict)
+    """Number of a turn -> `refused` or `answered`: said only if the target's last answer was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,13 @@ def load_family(path: Path) -> Family:
         burst=data.get("burst", 0),
         vars={name: spec["kind"] for name, spec in data["vars"].items()},
         seeds=tuple(
-            Seed(s["id"], s["split"], tuple((t["role"], t["content"]) for t in s["turns"]), s.get("plant", {}))
+            Seed(
+                s["id"],
+                s["split"],
+                tuple((t["role"], t["content"]) for t in s["turns"]),
+                s.get("plant", {}),
+                {i: t["when"] for i, t in enumerate(s["turns"]) if "when" in t},
+            )
             for s in data["seeds"]
         ),
         product=tuple(tuple(stage) for stage in transforms["product"]),
@@ -199,6 +207,8 @@ class _Lint:
             seen.add(seed["id"])
             if seed["turns"][-1]["role"] != "user":
                 raise self._fail("the last turn must be the user's", "seeds", i, "turns")
+            if any("when" in t and (j == 0 or t["role"] == "assistant") for j, t in enumerate(seed["turns"])):
+                raise self._fail("`when` belongs to a later turn of the user or a new session", "seeds", i, "turns")
             if any(t["role"] == NEW_SESSION for t in (seed["turns"][0], seed["turns"][-1])):
                 raise self._fail("a new session starts between two turns", "seeds", i, "turns")
             self._plants(seed.get("plant", {}), i)
@@ -327,7 +337,8 @@ class _Lint:
                 raise self._fail("overlap in arguments needs `tool_trace` or `client_tools` in requires", "assert", i)
             if spec["in"] == "reply" and {"tool_match", "argument"} & set(spec):
                 raise self._fail("tool_match and argument belong to `in: arguments`", "assert", i)
-            if not all(spec["of"] in seed.get("plant", {}) for seed in self._data["seeds"]):
+            source = "tools" if spec["of"] == "results" else spec["of"]
+            if not all(source in seed.get("plant", {}) for seed in self._data["seeds"]):
                 raise self._fail(f"every seed must plant `{spec['of']}` to compare with", "assert", i)
 
     def _rubric(self, rubric: str, i: int) -> None:

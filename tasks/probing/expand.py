@@ -8,7 +8,7 @@ import hmac
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.probing.catalog import Family, Seed, substitute
@@ -36,10 +36,13 @@ class Rendered:
 
     turns: tuple[tuple[str, str], ...]
     plant: Mapping[str, Any]
+    when: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
         turns = [{"role": role, "content": content} for role, content in self.turns]
+        for i, condition in self.when.items():
+            turns[i]["when"] = condition
         return digest("aispm.template/1", canonical_json({"turns": turns, "plant": self.plant}))
 
 
@@ -89,7 +92,7 @@ def render(family: Family, seed: Seed, transforms: Sequence[str], values: Mappin
             plant["mail"][0]["body"] = disguise(plant["mail"][0]["body"])
         case "document":
             plant["documents"][0]["text"] = disguise(plant["documents"][0]["text"])
-    return Rendered(tuple(turns), plant)
+    return Rendered(tuple(turns), plant, seed.when)
 
 
 def templates(family: Family) -> list[Template]:

@@ -60,6 +60,8 @@ class OpenAIChat:
             messages.append({"role": "system", "content": request.system})
         talk = Talk(World(request.tools, request.state))
         for i, (role, content) in enumerate(request.turns):
+            if not request.due(i, talk.last):
+                continue
             if role == NEW_SESSION:
                 messages = messages[: request.system is not None]
                 continue
@@ -145,6 +147,11 @@ class Talk:
         self.requests: list[str] = []
         self.responses: list[str] = []
 
+    @property
+    def last(self) -> str:
+        """The target's latest words; conditional turns depend on them."""
+        return self.texts[-1] if self.texts else ""
+
     def sending(self, body: Mapping[str, Any]) -> None:
         self.requests.append(canonical_json(body))
 
@@ -204,6 +211,7 @@ class Talk:
     def reply(self, error_kind: str | None) -> Reply:
         return Reply(
             text="\n\n".join(self.texts),
+            last=self.last,
             tool_calls=tuple(self.calls),
             said_before=tuple(self.said_before),
             state=(self._world.stores or None) if self._world is not None else None,

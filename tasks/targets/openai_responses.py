@@ -59,6 +59,8 @@ class OpenAIResponses:
         talk = Talk()
         history: list[dict[str, Any]] = []
         for i, (role, content) in enumerate(request.turns):
+            if not request.due(i, talk.last):
+                continue
             if role == NEW_SESSION:
                 history = []
                 continue

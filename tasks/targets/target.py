@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tasks.probing.refusals import is_refusal
 from tasks.records import ToolCall
 
 Stores = Mapping[str, Mapping[str, str]]
@@ -62,6 +63,8 @@ class Request:
     turns: tuple[tuple[str, str], ...]
     """(role, content), role `user`, `assistant` or `new_session`. An assistant turn is forged history; two user turns
     in a row are two exchanges, with the target's own answer in between."""
+    when: Mapping[int, str] = field(default_factory=dict)
+    """Number of a turn -> `refused` or `answered`: the turn is left out unless the last answer was one."""
     system: str | None = None
     tools: tuple[PlantedTool, ...] = ()
     documents: tuple[PlantedDocument, ...] = ()
@@ -77,6 +80,11 @@ class Request:
     """Tool answers per exchange; a target that still calls tools then is cut off and its trace kept."""
     burst: int = 0
     """Send the first turn so many times at once and count what is throttled, instead of a conversation."""
+
+    def due(self, turn: int, last: str) -> bool:
+        """Whether a turn is said after `last`, the target's latest answer."""
+        condition = self.when.get(turn)
+        return condition is None or (condition == "refused") is is_refusal(last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,8 @@ class Reply:
     """`timeout connect http_<status> malformed too_large filtered throttled auth plant_failed budget circuit_open`."""
     tries: int = 0
     """Requests sent for this conversation, repeated ones included."""
+    last: str = ""
+    """The target's words in the last exchange; empty when that is all of `text`."""
     said_before: tuple[int, ...] = ()
     """For each call, how many characters of `text` the target had said before it."""
     state: Stores | None = None
