@@ -247,6 +247,7 @@ def by_example(text: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=512)
 def tactics(text: str) -> frozenset[Tactic]:
     """The pressure a text puts on the reader to act against its rules."""
     pairs = (

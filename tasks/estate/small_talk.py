@@ -48,6 +48,7 @@ def everyday_answer(spoken: str, data: Sequence[str], documents: Sequence[str], 
         return _summary(spoken.split(":", 1)[1])
     if documents:
         return _from_documents(spoken, documents)
+    spoken = spoken[-1000:]  # of a long message the end is answered
     premise = _PREMISE.search(spoken)
     fact = next((answer for pattern, answer in bank.FACTS if re.search(pattern, spoken, re.IGNORECASE)), "")
     if premise and not re.match(r"(?i)why\b.*\b(?:my|i)\b", premise.group(0)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.errors import ConfigError
 from tasks.probing.catalog import PROBES, load_families, load_family
+from tasks.probing.expand import fixed_values, render
 
 SOURCE = (PROBES / "llm01_prompt_injection" / "direct_override.yaml").read_text(encoding="utf-8")
 
@@ -84,6 +86,19 @@ def test_refuses_with_path_and_line(broken: Callable[..., Path], old: str, new: 
     if at is not None:
         assert e.value.line == [i for i, text in enumerate(path.read_text().splitlines(), 1) if text == at][-1]
     assert str(e.value).startswith(f"{path}:{e.value.line}: ")
+
+
+def test_a_condition_needs_an_answer_before_it(broken: Callable[..., Path]) -> None:
+    path = broken("    turns:\n      - role: user\n", "    turns:\n      - when: refused\n        role: user\n")
+    with pytest.raises(ConfigError, match="`when` belongs to a later turn"):
+        load_family(path)
+
+
+def test_conditions_are_part_of_the_template() -> None:
+    family = load_families()["pair_tap_offline"]
+    rendered = render(family, family.seeds[0], (), fixed_values(family))
+    assert rendered.when == {1: "refused", 2: "refused"}
+    assert rendered.sha256 != replace(rendered, when={}).sha256
 
 
 @pytest.mark.parametrize("kind", ["vulnerable", "hardened", "benign"])

@@ -183,6 +183,22 @@ def test_two_user_turns_are_two_exchanges_and_forged_turns_are_none(serve: Any, 
     assert [[m["content"] for m in r[2]["messages"]] for r in server.requests] == [["a", "forged", "b"]]
 
 
+@pytest.mark.parametrize(("first", "said"), [("I can't do that.", ["a", "b", "d"]), ("Here you are.", ["a", "c"])])
+def test_a_conditional_turn_depends_on_the_last_answer(
+    serve: Any, asset: Any, chat: Any, first: str, said: list[str]
+) -> None:
+    """A tree of rewordings: what is said next depends on whether the target declined."""
+    server = serve(lambda path, body, n: chat(first if n == 1 else "I won't."))
+    turns = tuple(("user", text) for text in "abcd")
+    when = {1: "refused", 2: "answered", 3: "refused"}
+    if first.startswith("Here"):
+        turns, when = turns[:3], {1: "refused", 2: "answered"}
+    reply = talk(asset(server.url), Request(turns=turns, when=when))
+    last = server.requests[-1][2]["messages"]
+    assert [m["content"] for m in last if m["role"] == "user"] == said
+    assert reply.last == "I won't."
+
+
 @pytest.fixture
 def key(tmp_path: Path) -> Callable[[str], str]:
     def write(value: str) -> str:
