@@ -12,8 +12,10 @@ from tasks.crash import crash_point
 from tasks.current import current_assets
 from tasks.probing.campaign import Batch, load_plan, plan, run_batch
 from tasks.probing.catalog import Family
+from tasks.probing.meters import Meters
 from tasks.records import Asset, digest
 from tasks.runs import Run
+from tasks.targets.budget import Amount
 
 ERROR_RATE_PERCENT = 5
 """Above this share of failed attempts a target counts as not tested properly (filter blocks aside)."""
@@ -25,6 +27,8 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     assets = {asset.asset_id: asset for asset in current_assets(run.lake) if asset.active}
     campaign = engine.run(freeze_plan, run=run, assets=list(assets.values()), families=families)
     campaign.sort(key=lambda batch: (batch.number, batch.asset_id))  # targets side by side, see `_turn`
+    meters = Meters(run.settings.probing, [a for a in assets.values() if a.props.get("wire_format")])
+    meters.budget.charge(_spent(run))
     total = sum(len(batch.attempts) for batch in campaign)
     done = 0
     engine.progress.update("probe", 0, total)
@@ -34,7 +38,9 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     late = [b for b in campaign if judged and not run.committed("probe_attempts", _key(b))]
     troubles += [f"probing {assets[b.asset_id].name}, batch {b.number}: not made before the run stopped" for b in late]
     work = [
-        {"run": run, "batch": b, "asset": assets[b.asset_id], "families": families} for b in campaign if b not in late
+        {"run": run, "batch": b, "asset": assets[b.asset_id], "families": families, "meters": meters}
+        for b in campaign
+        if b not in late
     ]
     for arguments, outcome in engine.map(probe_batch, work):
         batch = arguments["batch"]
@@ -77,18 +83,29 @@ def _key(batch: Batch) -> str:
     return f"{batch.asset_id}/{batch.number}"
 
 
-def probe_batch(run: Run, batch: Batch, asset: Asset, families: Mapping[str, Family]) -> int:
+def probe_batch(run: Run, batch: Batch, asset: Asset, families: Mapping[str, Family], meters: Meters) -> int:
     """Send what is not yet answered, commit the batch, then drop its spool."""
     key = _key(batch)
     if run.committed("probe_attempts", key):
         return 0
     spool = run.spool / f"{digest(key)[:16]}.jsonl"
     with _turn(batch.asset_id):
-        rows = run_batch(batch, asset, families, run.settings.probing, spool)
+        rows = run_batch(batch, asset, families, run.settings.probing, spool, meters=meters)
     committed = run.commit("probe_attempts", rows, batch=key)
     spool.unlink(missing_ok=True)
     crash_point("probe:during")
     return committed
+
+
+def _spent(run: Run) -> Amount:
+    """What earlier executions of this run have committed; what lies in spools is charged as they are opened."""
+    (row,) = run.lake.query(
+        """select coalesce(sum(tries), 0)::bigint as requests, coalesce(sum(cost_micro_usd), 0)::bigint as micro_usd,
+                  coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0)::bigint as tokens
+           from lake.probe_attempts where run_id = ?""",
+        [run.run_id],
+    )
+    return Amount(row["requests"], row["tokens"], row["micro_usd"])
 
 
 def _error_rates(run: Run, assets: Mapping[str, Asset]) -> list[str]:

@@ -50,6 +50,15 @@ class ProbingSettings:
     batch_size: int = 100
     """Attempts in one task run and one lake commit."""
     max_requests: int = 20_000
+    """Of a whole campaign, repeated ones included. What would pass a limit is not sent; the run ends incomplete."""
+    max_tokens: int | None = None
+    max_usd: float | None = None
+    """Needs `prices`: a model without a known price is refused."""
+    prices: Path | None = None
+    """A dated table of prices, see `prices.example.yaml`."""
+    requests_per_minute: int | None = None
+    """Per target (address and credential); `props: {limits: …}` of an asset wins."""
+    tokens_per_minute: int | None = None
     seed: int | None = None
     """Fixes the canaries; leave unset in production so that no target can learn them."""
 
@@ -193,6 +202,8 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
             settings = replace(settings, gateway=replace(settings.gateway, spool=str(base / settings.gateway.spool)))
         if settings.probing.folder is not None:
             settings = replace(settings, probing=replace(settings.probing, folder=base / settings.probing.folder))
+        if settings.probing.prices is not None:
+            settings = replace(settings, probing=replace(settings.probing, prices=base / settings.probing.prices))
     elif path is not None:
         raise ConfigError("no such file; `aispm init` writes one", path)
     chosen: dict[str, Any] = {"home": os.environ.get("AISPM_HOME"), "inventory": os.environ.get("AISPM_INVENTORY")}

@@ -15,7 +15,15 @@ from tasks.records import AssetKind
 from tasks.strict_yaml import Lines, load_yaml
 
 SCHEMA = "aispm.inventory/1"
-WIRE_FORMATS = ("openai_chat", "openai_responses")
+WIRE_FORMATS = (
+    "openai_chat",
+    "openai_responses",
+    "anthropic_messages",
+    "gemini",
+    "bedrock_converse",
+    "mcp",
+    "http_template",
+)
 RELS = (
     "uses", "bundles", "mounts", "exposes", "calls", "delegates_to", "retrieves_from", "indexes", "embeds_with",
     "serves", "routes_to", "trained_on", "runs_as",

@@ -1,7 +1,7 @@
 """Services that speak OpenAI's wire format: what they list, and, where the owner allows it, how they answer strangers.
 
-Every declared asset with a `wire_format` is listed (GET /models). `llm_endpoint` assets with `active: true` get a few
-more small requests; their status codes and headers are recorded, never their texts, times or tokens.
+Declared assets that speak an OpenAI format are listed (GET /models); `llm_endpoint` assets with `active: true`
+get a few more small requests; their status codes and headers are recorded, never their texts, times or tokens.
 A reply of 5xx, or none, leaves its fact out: the checks on it come out as unknown.
 """
 
@@ -42,13 +42,17 @@ class Model(NamedTuple):
     owner: str
 
 
+SPOKEN = ("openai_chat", "openai_responses")
+"""Values of `wire_format` behind which there is a `GET /models`."""
+
+
 class OpenAiCompatible:
     name = "openai_compatible"
     version = "1"
     needs: tuple[str, ...] = ("GET /models", "GET /docs", "GET /openapi.json", "GET /metrics", "POST /chat/completions")
 
     def collect(self, ctx: SourceContext) -> list[SourceResult]:
-        targets = [a for a in ctx.inventory.assets if a.props.get("wire_format") and a.url]
+        targets = [a for a in ctx.inventory.assets if a.props.get("wire_format") in SPOKEN and a.url]
         if not targets:
             return []
         with ThreadPoolExecutor(max_workers=8) as pool:

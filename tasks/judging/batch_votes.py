@@ -22,7 +22,7 @@ from tasks.judging.egress import Shown
 from tasks.judging.judge import failed_vote
 from tasks.judging.vendors.batches import BATCHES, BatchFailed, Lines
 from tasks.records import Case, Vote
-from tasks.targets.wire import Answer, Gate, Wire
+from tasks.targets.wire import Answer, Limiter, Wire
 
 if TYPE_CHECKING:
     from tasks.judging.vendor_judge import VendorJudge
@@ -45,8 +45,8 @@ async def batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat:
             votes[i] = failed_vote(judge.spec, case, judge.prompt.role, "budget", "budget reached")
             continue
         asked.append((i, visible, judge.format.body(ask), most))
-    gate = Gate()
-    wire = judge.wire(gate)
+    limiter = Limiter()
+    wire = judge.wire(limiter)
     try:
         failure, lines = None, Lines()
         if asked:
@@ -75,7 +75,7 @@ async def batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat:
             votes[i] = (
                 bill.on(opinion.vote, judge.host)
                 if opinion.defect is None
-                else await judge.ask_again(wire, gate, case, visible, others, repeat, opinion.defect, bill)
+                else await judge.ask_again(wire, limiter, case, visible, others, repeat, opinion.defect, bill)
             )
     finally:
         await wire.close()

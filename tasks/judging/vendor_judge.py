@@ -1,6 +1,6 @@
 """One live judge: prompt, request, strict reading, one re-ask, vote. Whatever goes wrong is an `error` vote.
 
-A worker holds one connection; all workers of a judge share a gate, so that one Retry-After pauses all of them.
+A worker holds one connection; all workers of a judge share a limiter, so that one Retry-After pauses all of them.
 Throttling, outages and timeouts are repeated within the budget and never become a verdict.
 """
 
@@ -24,8 +24,9 @@ from tasks.judging.prompt import Prompt
 from tasks.judging.vendors.batches import BATCHES
 from tasks.judging.vendors.format import Ask, Format, Said, Usage
 from tasks.records import Case, Verdict, Vote
+from tasks.targets.limiter import Limiter
 from tasks.targets.wire import Answer as Exchange
-from tasks.targets.wire import Gate, Pace, Wire
+from tasks.targets.wire import Pace, Wire
 
 Progress = Callable[[str, int, int], None]
 """(judge, questions of a batch answered, questions in it)."""
@@ -108,34 +109,42 @@ class VendorJudge:
     async def _each(self, questions: Sequence[tuple[Case, Sequence[Vote]]], repeat: int) -> list[Vote]:
         if self.connection.batch_poll_s is not None and self.spec.provider in BATCHES and questions:
             return [replace(vote, repeat=repeat) for vote in await batch_votes(self, questions, repeat)]
-        gate = Gate(self.budget.take_request)
+        limiter = Limiter(self.connection.concurrency)
 
         async def ask(wire: Wire, number: int) -> Vote:
             case, votes = questions[number]
-            return replace(await self._vote(wire, gate, case, votes, repeat), repeat=repeat)
+            return replace(await self._vote(wire, limiter, case, votes, repeat), repeat=repeat)
 
         workers = min(self.connection.concurrency, len(questions))
-        return await in_workers(len(questions), workers, lambda: self.wire(gate), ask)
+        return await in_workers(len(questions), workers, lambda: self.wire(limiter), ask)
 
-    def wire(self, gate: Gate) -> Wire:
+    def wire(self, limiter: Limiter) -> Wire:
         """A connection of one worker."""
         c = self.connection
-        return Wire((c.url,), gate, timeout_s=c.timeout_s, pace=c.pace, decode=strict_object, user_agent="aispm-judge")
+        return Wire(
+            (c.url,),
+            limiter,
+            timeout_s=c.timeout_s,
+            pace=c.pace,
+            take=self.budget.take_request,
+            decode=strict_object,
+            user_agent="aispm-judge",
+        )
 
-    async def _vote(self, wire: Wire, gate: Gate, case: Case, votes: Sequence[Vote], repeat: int) -> Vote:
+    async def _vote(self, wire: Wire, limiter: Limiter, case: Case, votes: Sequence[Vote], repeat: int) -> Vote:
         visible = self.visible(case, votes)
         if isinstance(visible, Vote):
             return visible
         bill = Bill()
-        opinion = await self._once(wire, gate, case, visible, votes, repeat, None, bill)
+        opinion = await self._once(wire, limiter, case, visible, votes, repeat, None, bill)
         if opinion.defect is None:
             return bill.on(opinion.vote, self.host)
-        return await self.ask_again(wire, gate, case, visible, votes, repeat, opinion.defect, bill)
+        return await self.ask_again(wire, limiter, case, visible, votes, repeat, opinion.defect, bill)
 
     async def ask_again(
         self,
         wire: Wire,
-        gate: Gate,
+        limiter: Limiter,
         case: Case,
         visible: Shown,
         votes: Sequence[Vote],
@@ -144,13 +153,13 @@ class VendorJudge:
         bill: Bill,
     ) -> Vote:
         """The vote after one more question that names the defect of the first answer; `bill` holds that one's cost."""
-        opinion = await self._once(wire, gate, case, visible, votes, repeat, defect, bill)
+        opinion = await self._once(wire, limiter, case, visible, votes, repeat, defect, bill)
         return bill.on(opinion.vote, self.host)
 
     async def _once(
         self,
         wire: Wire,
-        gate: Gate,
+        limiter: Limiter,
         case: Case,
         visible: Shown,
         votes: Sequence[Vote],
@@ -174,7 +183,7 @@ class VendorJudge:
         cost = self.model.micro_usd(usage) if self.model and said else None
         self.budget.settle(most, Spend((usage.tokens_in or 0) + (usage.tokens_out or 0), cost or 0))
         bill.add(exchange, usage, cost)
-        return self._failed(case, exchange, gate) if said is None else self.opinion(case, visible, votes, said)
+        return self._failed(case, exchange, limiter) if said is None else self.opinion(case, visible, votes, said)
 
     @property
     def host(self) -> str:
@@ -249,10 +258,10 @@ class VendorJudge:
     def _malformed(self, case: Case, why: str) -> Opinion:
         return Opinion(failed_vote(self.spec, case, self.prompt.role, "malformed", why), why)
 
-    def _failed(self, case: Case, exchange: Exchange, gate: Gate) -> Opinion:
+    def _failed(self, case: Case, exchange: Exchange, limiter: Limiter) -> Opinion:
         kind = exchange.error_kind or "judge_failed"
         if kind in _GIVE_UP:
-            gate.give_up(kind)
+            limiter.give_up(kind)
         if kind == "malformed":
             return self._malformed(case, "not JSON, or duplicate keys")
         kind = {"filtered": "judge_refused", "too_large": "malformed"}.get(kind, kind)

@@ -1,4 +1,8 @@
-"""What one batch has learnt, on disk before anything else happens: a killed run re-sends only what is missing."""
+"""What one batch has learnt, on disk before anything else happens: a killed run re-sends only what is missing.
+
+A finished attempt is written at once, which outlives the process; it is fsynced by a thread at most `SYNC_S` later, so
+after a power cut the replies of that moment may be asked for again.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,18 @@ import contextlib
 import json
 import os
 import secrets
+import threading
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+SYNC_S = 0.05
+"""Seconds between two fsyncs: one for each reply would hold every other request up."""
 _TIMES = ("started_at", "ended_at")
 
 
 class Spool:
-    """JSON lines, one finished attempt each, fsynced; mode 0600 since replies may hold what should not be out."""
+    """JSON lines, one finished attempt each; mode 0600 since replies may hold what should not be out."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -25,6 +32,16 @@ class Spool:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
         os.ftruncate(self._fd, whole)  # a torn last line was never finished
         os.lseek(self._fd, whole, os.SEEK_SET)
+        self._dirty = threading.Event()
+        self._closing = threading.Event()
+        self._syncer = threading.Thread(target=self._sync, name="spool", daemon=True)
+        self._syncer.start()
+
+    def _sync(self) -> None:
+        while not self._closing.wait(SYNC_S):
+            if self._dirty.is_set():
+                self._dirty.clear()
+                os.fsync(self._fd)
 
     def _read(self) -> int:
         """Load the whole lines; returns how many bytes they take."""
@@ -48,11 +65,14 @@ class Spool:
         line = json.dumps(row, default=_plain, separators=(",", ":")).encode() + b"\n"
         while line:
             line = line[os.write(self._fd, line) :]
-        os.fsync(self._fd)
+        self._dirty.set()
         self.rows[row["attempt_id"]] = row
 
     def close(self) -> None:
+        self._closing.set()
+        self._syncer.join()
         with contextlib.suppress(OSError):
+            os.fsync(self._fd)
             os.close(self._fd)
 
 

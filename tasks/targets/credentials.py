@@ -51,4 +51,8 @@ def secrets_of(asset: Asset) -> tuple[str, ...]:
     Raises ConfigError when one cannot be read, so that this shows before the first request.
     """
     references = [asset.props.get("credential"), *(p.get("credential") for p in principals(asset))]
+    template = asset.props.get("http")
+    headers = template.get("headers") if isinstance(template, Mapping) else None
+    if isinstance(headers, Mapping):
+        references += [v for v in headers.values() if isinstance(v, str) and v.startswith(("env:", "file:"))]
     return tuple(resolve_secret(str(reference)) for reference in references if reference)

@@ -13,8 +13,9 @@ from typing import Any
 
 from tasks.records import Asset, ToolCall, canonical_json, digest
 from tasks.targets.credentials import bearer_of, url_of
+from tasks.targets.parameters import with_parameters
 from tasks.targets.target import NEW_SESSION, Burst, Citation, Reply, Request
-from tasks.targets.wire import Answer, Wire
+from tasks.targets.wire import Answer, Wire, usage_of
 from tasks.targets.world import World
 
 
@@ -108,8 +109,11 @@ class OpenAIChat:
                     }
                     for t in request.tools
                 ]
+            body = with_parameters(self._asset, body)
             talk.sending(body)
-            answer = await self._wire.send("POST", f"{self._url}/chat/completions", body, bearer)
+            answer = await self._wire.send(
+                "POST", f"{self._url}/chat/completions", body, bearer, output=request.max_tokens
+            )
             if answer.error_kind is not None:
                 return answer
             message = talk.read_chat(answer)
@@ -184,20 +188,18 @@ class Talk:
             identifier = raw.get("id") if isinstance(raw.get("id"), str) else f"call_{len(self.calls)}_{i}"
             written = arguments if isinstance(arguments, str) else json.dumps(arguments)
             calls.append({"id": identifier, "type": "function", "function": {"name": name, "arguments": written}})
-        self.count(answer.data.get("usage"), "prompt_tokens", "completion_tokens")
+        self.count_usage(answer)
         self.cite(answer.data.get("citations"))
         out: dict[str, Any] = {"role": "assistant", "content": text}
         if calls:
             out["tool_calls"] = calls
         return out
 
-    def count(self, usage: Any, key_in: str, key_out: str) -> None:
-        if not isinstance(usage, dict):
-            return
-        for attribute, key in (("tokens_in", key_in), ("tokens_out", key_out)):
-            value = usage.get(key)
-            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
-                setattr(self, attribute, (getattr(self, attribute) or 0) + value)
+    def count_usage(self, answer: Answer) -> None:
+        usage = usage_of(answer.data)
+        if usage is not None:
+            self.tokens_in = (self.tokens_in or 0) + usage[0]
+            self.tokens_out = (self.tokens_out or 0) + usage[1]
 
     def cite(self, citations: Any) -> None:
         if not isinstance(citations, list):

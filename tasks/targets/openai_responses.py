@@ -12,6 +12,7 @@ from urllib.parse import quote
 from tasks.records import Asset, ToolCall
 from tasks.targets.credentials import bearer_of, url_of
 from tasks.targets.openai_chat import Talk, burst_reply, plain_text, read_arguments, with_tries
+from tasks.targets.parameters import with_parameters
 from tasks.targets.target import NEW_SESSION, Reply, Request
 from tasks.targets.wire import Answer, Wire
 
@@ -73,8 +74,9 @@ class OpenAIResponses:
                 body["instructions"] = request.system
             if request.max_tokens is not None:
                 body["max_output_tokens"] = request.max_tokens
+            body = with_parameters(self._asset, body)
             talk.sending(body)
-            answer = await self._wire.send("POST", f"{self._url}/responses", body, bearer)
+            answer = await self._wire.send("POST", f"{self._url}/responses", body, bearer, output=request.max_tokens)
             if answer.error_kind is not None:
                 return talk.reply(answer.error_kind)
             text = _read(talk, answer)
@@ -112,6 +114,6 @@ def _read(talk: Talk, answer: Answer) -> str | None:
     talk.finish = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(str(reason), "stop")
     if answer.data.get("status") == "failed":
         return None
-    talk.count(answer.data.get("usage"), "input_tokens", "output_tokens")
+    talk.count_usage(answer)
     talk.cite(answer.data.get("citations"))
     return text

@@ -14,17 +14,27 @@ import pytest
 
 from tasks.records import Asset, AssetKind
 from tasks.targets import registry
+from tasks.targets.addresses import origin
+from tasks.targets.budget import Amount, Budget, Limits
+from tasks.targets.limiter import Limiter
 from tasks.targets.target import PlantedDocument, PlantedMail, PlantedTool, Reply, Request
-from tasks.targets.wire import Gate, Pace, Wire, origin
+from tasks.targets.wire import Pace, Wire
 
 FAST = Pace(tries=3, backoff_s=0.001, backoff_cap_s=0.002, retry_after_cap_s=5)
 ASK = Request(turns=(("user", "hi"),))
 
 
-def talk(asset: Asset, request: Request = ASK, *, gate: Gate | None = None, timeout_s: float = 5, **urls: str) -> Reply:
+def talk(
+    asset: Asset,
+    request: Request = ASK,
+    *,
+    limiter: Limiter | None = None,
+    budget: Budget | None = None,
+    timeout_s: float = 5,
+) -> Reply:
     async def go() -> Reply:
         places = tuple(str(v) for k, v in asset.props.items() if k.endswith("url"))
-        wire = Wire(places, gate or Gate(), timeout_s=timeout_s, pace=FAST)
+        wire = Wire(places, limiter or Limiter(), timeout_s=timeout_s, budget=budget, pace=FAST)
         target = registry[asset.props["wire_format"]](asset, wire)
         try:
             return await target.converse(request)
@@ -97,38 +107,38 @@ def test_retry_after_may_be_a_date(serve: Any, asset: Any, chat: Any, answer: An
     assert talk(asset(server.url)).text == "ok"
     late = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     server = serve(lambda *_: answer(429, b"{}", {"retry-after": late}))
-    gate = Gate()
-    assert talk(asset(server.url), gate=gate).error_kind == "throttled"
-    assert gate.stopped == "throttled"
+    limiter = Limiter()
+    assert talk(asset(server.url), limiter=limiter).error_kind == "throttled"
+    assert limiter.stopped == "throttled"
 
 
 def test_ten_failures_in_a_row_open_the_circuit(serve: Any, asset: Any, answer: Any) -> None:
     server = serve(lambda *_: answer(500, b"{}"))
-    gate = Gate()
-    kinds = [talk(asset(server.url), gate=gate).error_kind for _ in range(5)]
+    limiter = Limiter()
+    kinds = [talk(asset(server.url), limiter=limiter).error_kind for _ in range(5)]
     assert kinds == ["http_500", "http_500", "http_500", "circuit_open", "circuit_open"]
     assert len(server.requests) == 10
 
 
 def test_a_success_closes_the_count(serve: Any, asset: Any, answer: Any, chat: Any) -> None:
     server = serve(lambda path, body, n: chat("ok") if n % 3 == 0 else answer(500, b"{}"))
-    gate = Gate()
-    assert [talk(asset(server.url), gate=gate).error_kind for _ in range(12)] == [None] * 12
+    limiter = Limiter()
+    assert [talk(asset(server.url), limiter=limiter).error_kind for _ in range(12)] == [None] * 12
 
 
 def test_the_budget_stops_sending(serve: Any, asset: Any, chat: Any) -> None:
     server = serve(lambda *_: chat("ok"))
-    left = iter([True, True])
-    gate = Gate(lambda: next(left, False))
-    assert [talk(asset(server.url), gate=gate).error_kind for _ in range(4)] == [None, None, "budget", "budget"]
+    budget = Budget(Limits(requests=2))
+    assert [talk(asset(server.url), budget=budget).error_kind for _ in range(4)] == [None, None, "budget", "budget"]
     assert len(server.requests) == 2
+    assert budget.spent == Amount(2, 24, 0), "the usage that the replies reported"
 
 
 def test_other_origins_are_never_contacted(serve: Any, chat: Any) -> None:
     server = serve(lambda *_: chat("ok"))
 
     async def go() -> str | None:
-        wire = Wire(("http://127.0.0.1:1/v1",), Gate(), timeout_s=1, pace=FAST)
+        wire = Wire(("http://127.0.0.1:1/v1",), Limiter(), timeout_s=1, pace=FAST)
         try:
             return (await wire.send("POST", f"{server.url}/x", {}, None)).error_kind
         finally:

@@ -11,9 +11,11 @@ import pytest
 from tasks.probing.catalog import Clause, load_families
 from tasks.probing.detectors import Context, evaluate
 from tasks.records import ToolCall
+from tasks.targets.budget import Budget, Limits
+from tasks.targets.limiter import Limiter
 from tasks.targets.openai_chat import OpenAIChat
 from tasks.targets.target import NEW_SESSION, Burst, PlantedTool, Reply, Request
-from tasks.targets.wire import Gate, Pace, Wire
+from tasks.targets.wire import Pace, Wire
 from tasks.targets.world import World
 
 BASE = next(iter(load_families().values()))
@@ -142,7 +144,7 @@ def test_results_follow_each_other_and_the_last_stays() -> None:
 
 def talk(asset: Any, request: Request) -> Reply:
     async def go() -> Reply:
-        target = OpenAIChat(asset, Wire((asset.props["url"],), Gate(), timeout_s=5, pace=Pace(tries=1)))
+        target = OpenAIChat(asset, Wire((asset.props["url"],), Limiter(), timeout_s=5, pace=Pace(tries=1)))
         try:
             return await target.converse(request)
         finally:
@@ -190,10 +192,10 @@ def test_a_burst_is_sent_once_and_counted(
 
 def test_a_burst_is_charged_to_the_budget(serve: Any, asset: Any, chat: Any) -> None:
     server = serve(lambda *_: chat("hi"))
-    left = iter([True] * 3)
 
     async def go() -> Reply:
-        wire = Wire((server.url,), Gate(lambda: next(left, False)), timeout_s=5, pace=Pace(tries=1))
+        budget = Budget(Limits(requests=7))
+        wire = Wire((server.url,), Limiter(), timeout_s=5, budget=budget, pace=Pace(tries=1))
         target = OpenAIChat(asset(server.url), wire)
         try:
             return await target.converse(Request(turns=(("user", "hi"),), burst=8))

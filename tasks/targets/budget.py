@@ -1,0 +1,116 @@
+"""What a campaign may cost: requests, tokens and money, reserved before a request leaves and settled on what it used.
+
+Money is integer micro-USD. A reservation is the upper bound of one request, so no limit is ever passed, not by one
+token; where a reply reports no usage the whole reservation stays spent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import ConfigError
+from tasks.strict_yaml import load_yaml
+
+PER_TOKENS = 1_000_000
+"""How many tokens a price is for."""
+SCHEMA = "aispm.prices/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Micro-USD per million tokens."""
+
+    input: int
+    output: int
+
+    def of(self, tokens_in: int, tokens_out: int) -> int:
+        """Micro-USD, rounded up."""
+        return -(-(tokens_in * self.input + tokens_out * self.output) // PER_TOKENS)
+
+
+def load_prices(path: Path) -> dict[str, Price]:
+    """The dated price table: model as requests name it -> price. Raises ConfigError with the file."""
+    data, _ = load_yaml(path)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ConfigError(f"a price table starts with `schema: {SCHEMA}`", path)
+    if not isinstance(data.get("as_of"), date):
+        raise ConfigError("`as_of` must be the date of the prices, such as 2026-11-01", path)
+    models = data.get("models")
+    if not isinstance(models, dict) or set(data) - {"schema", "as_of", "source", "models"}:
+        raise ConfigError("a price table has `schema`, `as_of`, `source` and `models`, nothing else", path)
+    return {str(name): _price(name, entry, path) for name, entry in models.items()}
+
+
+def _price(name: Any, entry: Any, path: Path) -> Price:
+    if not isinstance(entry, Mapping) or set(entry) != {"input", "output"}:
+        raise ConfigError(f"the price of {name!r} has `input` and `output`, in micro-USD per million tokens", path)
+    amounts = [entry["input"], entry["output"]]
+    if not all(isinstance(a, int) and not isinstance(a, bool) and 0 <= a <= 10**12 for a in amounts):
+        raise ConfigError(f"the price of {name!r} must be whole micro-USD per million tokens, 0 or more", path)
+    return Price(*amounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    requests: int = 0
+    tokens: int = 0
+    micro_usd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None = no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    micro_usd: int | None = None
+
+
+class Budget:
+    """Thread-safe: all batches of one execution share it. Once something did not fit, nothing more is given out."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._spent = Amount()
+        self._lock = threading.Lock()  # guards _spent (reservations included) and exhausted
+        self.exhausted = False
+
+    @property
+    def spent(self) -> Amount:
+        """Settled and still reserved."""
+        return self._spent
+
+    def reserve(self, amount: Amount) -> bool:
+        with self._lock:
+            after = _sum(self._spent, amount, 1)
+            self.exhausted = self.exhausted or not (
+                _within(after.requests, self._limits.requests)
+                and _within(after.tokens, self._limits.tokens)
+                and _within(after.micro_usd, self._limits.micro_usd)
+            )
+            if not self.exhausted:
+                self._spent = after
+            return not self.exhausted
+
+    def settle(self, reserved: Amount, used: Amount) -> None:
+        """`used` takes the place of a reservation."""
+        with self._lock:
+            self._spent = _sum(_sum(self._spent, reserved, -1), used, 1)
+
+    def charge(self, amount: Amount) -> None:
+        """What an earlier, killed execution has spent already."""
+        with self._lock:
+            self._spent = _sum(self._spent, amount, 1)
+
+
+def _sum(a: Amount, b: Amount, sign: int) -> Amount:
+    return Amount(a.requests + sign * b.requests, a.tokens + sign * b.tokens, a.micro_usd + sign * b.micro_usd)
+
+
+def _within(value: int, limit: int | None) -> bool:
+    return limit is None or value <= limit
