@@ -20,7 +20,8 @@ from tasks.judging.vendor_judge import Connection, VendorJudge
 from tasks.judging.vendors import FORMATS
 from tasks.records import ProofLabel, canonical_json
 from tasks.settings import JudgeSettings, JudgingSettings
-from tasks.targets.wire import Pace, origin
+from tasks.targets.addresses import origin
+from tasks.targets.wire import Pace
 
 META = "meta"
 _MICRO = 1_000_000
