@@ -22,7 +22,8 @@ from tasks.judging.egress import Shown
 from tasks.judging.judge import failed_vote
 from tasks.judging.vendors.batches import BATCHES, BatchFailed, Lines
 from tasks.records import Case, Vote
-from tasks.targets.wire import Answer, Limiter, Wire
+from tasks.targets.limiter import Limiter
+from tasks.targets.wire import Answer, Wire
 
 if TYPE_CHECKING:
     from tasks.judging.vendor_judge import VendorJudge
