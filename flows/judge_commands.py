@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -170,3 +171,30 @@ def judge_release(
         _emit({"schema": "aispm.release/1", "judge": judge, "gold": health.gold, "right": health.right})
     else:
         _say(f"{judge} is released by {by}: {health.right} of {health.gold} gold rows right, {health.flips} flips")
+
+
+@judge_app.command("health")
+def judge_health(
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file.")] = None,
+    run: Annotated[str | None, typer.Option(help="Posture run; default: the newest that was judged.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How far the judges can be trusted: gold rows, agreement, bias, calibration, drift."""
+    from flows.asking import show_table
+    from tasks.judging.health_page import health_document, health_tables, render_health
+
+    con = _lake().connect()
+    try:
+        document = health_document(con, run)
+    finally:
+        con.close()
+    if html is not None:
+        html.write_text(render_health(document), encoding="utf-8")
+    if as_json:
+        _emit(document)
+        return
+    for title, columns, rows in health_tables(document):
+        _say(f"\n{title}")
+        show_table(columns, rows, truncated=False)
+    if html is not None:
+        _say(f"\npage: {html}")
