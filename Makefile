@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := 0.13.9
 BIN := .venv/bin
 
-.PHONY: install demo test test-full lint fix bench bench-gateway lock clean
+.PHONY: install demo test test-full lint fix bench bench-gateway bench-judges lock clean
 
 install: .venv/.ready
 
@@ -32,6 +32,9 @@ bench: .venv/.ready
 
 bench-gateway: .venv/.ready
 	$(BIN)/python tests/bench_gateway.py
+
+bench-judges: .venv/.ready
+	$(BIN)/python tests/bench_judges.py
 
 # The lock names no index: it installs from wherever pip is set up to look.
 lock: .venv/.ready
