@@ -105,8 +105,10 @@ def proof_label(settings: JudgeSettings) -> ProofLabel:
 
 def planned_label(judging: JudgingSettings) -> str:
     """What a run's verdicts will be labelled: `live judges` only when every judge is real."""
+    if not uses_live_judges(judging):
+        return "offline judges"
     real = {proof_label(j) for j in (*judging.judges.values(), judging.meta)} == {ProofLabel.REAL_COMPONENT}
-    return "live judges" if uses_live_judges(judging) and real else "offline judges"
+    return "live judges" if real else "offline judges"
 
 
 def maker_of(judge: JudgeSettings) -> str:

@@ -126,7 +126,7 @@ def spoiled(monkeypatch: pytest.MonkeyPatch) -> list[Spoiled]:
     judges = [Spoiled(j, "") for j in offline_panel().judges]
     panel = Panel(tuple(judges), offline_panel().meta)
     for module in (flows.judge, flows.rejudge):
-        monkeypatch.setattr(module, "panel_of", lambda _settings: panel)
+        monkeypatch.setattr(module, "panel_of", lambda _settings, _run_id="": panel)
     return judges
 
 
