@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.secrets import resolve_secret
+from tasks.judging.batch_judge import BatchJudge
 from tasks.judging.budget import JudgingBudget
 from tasks.judging.independence import maker_of, meta_shares_maker, proof_label, uses_live_judges
 from tasks.judging.judge import JudgeSpec
@@ -18,8 +19,9 @@ from tasks.judging.offline import Panel, offline_panel
 from tasks.judging.prompt import Prompt
 from tasks.judging.vendor_judge import Connection, VendorJudge
 from tasks.judging.vendors import FORMATS
+from tasks.judging.vendors.batches import BATCHES
+from tasks.judging_settings import JudgeSettings, JudgingSettings
 from tasks.records import ProofLabel, canonical_json
-from tasks.settings import JudgeSettings, JudgingSettings
 from tasks.targets.addresses import origin
 from tasks.targets.wire import Pace
 
@@ -105,10 +107,11 @@ def vendor_judge(
         timeout_s=judging.timeout_s,
         pace=pace or Pace(),
         caching=judging.caching,
-        batch_poll_s=judging.batch_poll_s if judging.batch else None,
+        batch_poll_s=judging.batch_poll_s,
         batch_folder=batch_folder,
     )
-    return VendorJudge(
+    kind = BatchJudge if judging.batch and settings.provider in BATCHES else VendorJudge
+    return kind(
         spec,
         wire_format,
         connection,

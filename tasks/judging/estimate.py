@@ -40,7 +40,6 @@ def _of(judge: Judge | MetaJudge, cases: Sequence[Case], factor: float) -> Estim
     spec = judge.spec
     if not isinstance(judge, VendorJudge):
         return Estimate(spec.name, spec.provider, spec.model, None, None, 0, 0, 0)
-    batch = judge.connection.batch_poll_s is not None
     requests = tokens = micro_usd = 0
     for case in cases:
         try:
@@ -48,7 +47,7 @@ def _of(judge: Judge | MetaJudge, cases: Sequence[Case], factor: float) -> Estim
         except NotRedactable:
             continue
         votes = _longest_votes(spec, case) if judge.prompt.role == "meta" else ()
-        most = judge.most(judge.ask(case, visible, votes, 0, None), batch=batch)
+        most = judge.most(judge.ask(case, visible, votes, 0, None), batch=judge.batch)
         requests, tokens, micro_usd = requests + 1, tokens + most.tokens, micro_usd + most.micro_usd
     figures = (round(n * factor) for n in (requests, tokens, micro_usd))
     return Estimate(spec.name, spec.provider, spec.model, judge.host, judge.connection.mode, *figures)

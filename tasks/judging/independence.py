@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tasks.judging.models import known_model
 from tasks.judging.vendors import FORMATS
+from tasks.judging_settings import JudgeSettings, JudgingSettings
 from tasks.records import ProofLabel
-
-if TYPE_CHECKING:
-    from tasks.settings import JudgeSettings, JudgingSettings
 
 PANEL = 3
 MODES = ("redacted", "full", "none")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.judging.batch_votes import batch_votes
 from tasks.judging.bill import Bill
 from tasks.judging.budget import JudgingBudget, Spend
 from tasks.judging.consensus import counts_as_vote
@@ -21,7 +20,6 @@ from tasks.judging.judge import JudgeSpec, checked_vote, failed_vote, make_vote
 from tasks.judging.models import Model
 from tasks.judging.parse import MAX_RATIONALE, VOTE_SCHEMA, Answer, Malformed, Refused, parse, strict_object
 from tasks.judging.prompt import Prompt
-from tasks.judging.vendors.batches import BATCHES
 from tasks.judging.vendors.format import Ask, Format, Said, Usage
 from tasks.records import Case, Verdict, Vote
 from tasks.targets.limiter import Limiter
@@ -50,8 +48,8 @@ class Connection:
     timeout_s: float = 60.0
     pace: Pace = field(default_factory=Pace)
     caching: bool = True
-    batch_poll_s: float | None = None
-    """Seconds between looks at a batch; None asks case by case."""
+    batch_poll_s: float = 30.0
+    """Seconds between looks at a batch."""
     batch_folder: Path | None = None
     """Where the names of batches in flight are written down."""
     progress: Progress = lambda judge, answered, asked: None
@@ -70,6 +68,9 @@ class Opinion(NamedTuple):
 
 class VendorJudge:
     """A judge or meta-judge behind one provider's wire format; see `asking.LiveJudge`."""
+
+    batch = False
+    """Whether questions are handed in together, at the price of a batch."""
 
     def __init__(
         self,
@@ -107,8 +108,6 @@ class VendorJudge:
         return await self._each(list(zip(cases, votes, strict=True)), 0)
 
     async def _each(self, questions: Sequence[tuple[Case, Sequence[Vote]]], repeat: int) -> list[Vote]:
-        if self.connection.batch_poll_s is not None and self.spec.provider in BATCHES and questions:
-            return [replace(vote, repeat=repeat) for vote in await batch_votes(self, questions, repeat)]
         limiter = Limiter(self.connection.concurrency)
 
         async def ask(wire: Wire, number: int) -> Vote:

@@ -17,8 +17,9 @@ from tasks.judging.models import known_model
 from tasks.judging.offline import offline_panel
 from tasks.judging.self_vendor import maker_of_model, mark_self_vendor
 from tasks.judging.vendors.format import Usage
+from tasks.judging_settings import JudgeSettings
 from tasks.records import Case, ProofLabel, Verdict
-from tasks.settings import CONTENT_ROOT, JudgeSettings, described, load_settings
+from tasks.settings import CONTENT_ROOT, described, load_settings
 
 GOOD = """\
 [judging]

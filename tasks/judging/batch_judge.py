@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gateway.durable import replace_durably
 from tasks.interruption import STOPPING, StoppedError
@@ -20,18 +21,26 @@ from tasks.judging.bill import Bill
 from tasks.judging.budget import Spend
 from tasks.judging.egress import Shown
 from tasks.judging.judge import failed_vote
+from tasks.judging.vendor_judge import VendorJudge
 from tasks.judging.vendors.batches import BATCHES, BatchFailed, Lines
 from tasks.records import Case, Vote
 from tasks.targets.limiter import Limiter
 from tasks.targets.wire import Answer, Wire
 
-if TYPE_CHECKING:
-    from tasks.judging.vendor_judge import VendorJudge
-
 Question = tuple[Case, Sequence[Vote]]
 
 
-async def batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat: int) -> list[Vote]:
+class BatchJudge(VendorJudge):
+    """A judge that hands its questions in together."""
+
+    batch = True
+
+    async def _each(self, questions: Sequence[Question], repeat: int) -> list[Vote]:
+        votes = await _batch_votes(self, questions, repeat) if questions else []
+        return [replace(vote, repeat=repeat) for vote in votes]
+
+
+async def _batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat: int) -> list[Vote]:
     """One vote per question, in order."""
     votes: dict[int, Vote] = {}
     asked: list[tuple[int, Shown, dict[str, Any], Spend]] = []
@@ -98,7 +107,7 @@ async def _answers(judge: VendorJudge, wire: Wire, bodies: dict[int, dict[str, A
             connection.progress(judge.spec.name, state.answered, len(bodies))
             if STOPPING.is_set():
                 raise StoppedError(f"batch {name} of judge {judge.spec.name} goes on at the provider")
-            await asyncio.sleep(connection.batch_poll_s or 0)
+            await asyncio.sleep(connection.batch_poll_s)
         connection.progress(judge.spec.name, len(bodies), len(bodies))
         return await batches.results(call, state)
     except BatchFailed:
