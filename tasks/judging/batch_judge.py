@@ -56,6 +56,7 @@ async def _batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat
             continue
         asked.append((i, visible, judge.format.body(ask), most))
     limiter = Limiter()
+    handing_in = judge.wire(limiter, charged=False)  # every question was charged as a request above
     wire = judge.wire(limiter)
     try:
         failure, lines = None, Lines()
@@ -88,6 +89,7 @@ async def _batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat
                 else await judge.ask_again(wire, limiter, case, visible, others, repeat, opinion.defect, bill)
             )
     finally:
+        await handing_in.close()
         await wire.close()
     return [votes[i] for i in range(len(questions))]
 

@@ -117,15 +117,15 @@ class VendorJudge:
         workers = min(self.connection.concurrency, len(questions))
         return await in_workers(len(questions), workers, lambda: self.wire(limiter), ask)
 
-    def wire(self, limiter: Limiter) -> Wire:
-        """A connection of one worker."""
+    def wire(self, limiter: Limiter, *, charged: bool = True) -> Wire:
+        """A connection of one worker. Unless `charged`, its requests are paid for otherwise."""
         c = self.connection
         return Wire(
             (c.url,),
             limiter,
             timeout_s=c.timeout_s,
             pace=c.pace,
-            take=self.budget.take_request,
+            take=self.budget.take_request if charged else lambda: True,
             decode=strict_object,
             user_agent="aispm-judge",
         )
