@@ -63,7 +63,7 @@ async def _batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat
         if asked:
             try:
                 lines = await _answers(
-                    judge, wire, {i: body for i, _, body, _ in asked}, _note(judge, questions, repeat)
+                    judge, handing_in, {i: body for i, _, body, _ in asked}, _note(judge, questions, repeat)
                 )
             except BatchFailed as e:
                 failure = str(e)
