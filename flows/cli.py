@@ -147,6 +147,7 @@ def run(
     flow: Annotated[str, typer.Argument(help="nightly or weekly")],
     fail_on: Annotated[str | None, typer.Option(help="Exit 3 with findings at or above this severity.")] = None,
     engine: Annotated[str | None, typer.Option(help="prefect or plain; default from aispm.toml")] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Say what the probes would take; send nothing.")] = False,
     progress: ProgressMode = "auto",
     as_json: Json = False,
 ) -> None:
@@ -161,6 +162,15 @@ def run(
         raise ConfigError(f"there is no flow `{flow}`; it is nightly or weekly")
     if fail_on is not None and fail_on not in list(Severity):
         raise ConfigError(f"--fail-on takes one of {', '.join(Severity)}")
+    if dry:
+        from flows.dry_run import dry_run, estimate_lines
+
+        found = dry_run(flow, invocation.settings())
+        if as_json:
+            emit(found.document)
+        else:
+            typer.echo("\n".join(estimate_lines(found)))
+        return
     started = time.monotonic()
     settings = invocation.settings()
     chosen = engine or settings.orchestrator.engine

@@ -43,6 +43,9 @@ class Window:
                 return at + WINDOW_S - now
         return self._taken[-1][0] + WINDOW_S - now
 
+    def seconds_for(self, amount: int) -> float:
+        return 0.0 if self._limit is None else WINDOW_S * amount / self._limit
+
     def take(self, amount: int, now: float) -> list[float] | None:
         if self._limit is None:
             return None
@@ -95,6 +98,10 @@ class Limiter:
     def slots(self) -> int:
         """Requests that may be in flight now."""
         return self._slots
+
+    def seconds_for(self, requests: int, tokens: int) -> float:
+        """How long the limits per minute make so much take at least."""
+        return max(self._requests.seconds_for(requests), self._tokens.seconds_for(tokens))
 
     def attempt(self, tokens: int) -> Pass | float:
         """Leave to send now, or the seconds after which to ask again."""
