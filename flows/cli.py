@@ -1,7 +1,7 @@
 """`aispm`: the command line. No logic here; what is heavy to import is imported inside the commands.
 
 Results go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 unexpected error, 2 usage or configuration,
-3 findings at or above `--fail-on`, 4 incomplete, 5 verification failed, 130 interrupted.
+3 findings at or above `--fail-on`, or a regression, 4 incomplete, 5 verification failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import typer
 
 from flows.judge_commands import judge_app, review_app
 from flows.policy_commands import policy_app
+from flows.probe_commands import diff, probe_app
 from gateway.errors import AispmError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # the boxed help costs 0.3 s of imports
 )
-probe_app = typer.Typer(help="The probe families: list, count, check.", no_args_is_help=True)
 assets_app = typer.Typer(help="The inventory as the last run saw it.", no_args_is_help=True)
 finding_app = typer.Typer(help="Findings and their controls.", no_args_is_help=True)
 gateway_app = typer.Typer(help="The runtime gateway.", no_args_is_help=True)
@@ -50,6 +50,7 @@ for name, sub in (
     ("mappings", mappings_app),
 ):
     app.add_typer(sub, name=name)
+app.command("diff")(diff)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 ProgressMode = Annotated[str, typer.Option("--progress", help="auto, plain or none")]

@@ -88,6 +88,14 @@ def test_families_count_verdicts_apart_and_bound_the_rate(lake: duckdb.DuckDBPyC
     ]
 
 
+def test_undecided_attempts_and_errors_stand_beside_the_rate(lake: duckdb.DuckDBPyConnection) -> None:
+    """3 vulnerable, 5 resistant, 1 undecided: 3/9 to 4/9; one error in ten attempts. R1: 0/4 to 1/4."""
+    assert lake.execute(
+        """select run_id, if_undecided_low_ppm, if_undecided_high_ppm, error_ppm from family_results
+           where family_id = 'direct_override' order by run_id"""
+    ).fetchall() == [(R1, 0, 250_000, 0), (R2, 333_333, 444_444, 100_000)]
+
+
 def test_a_family_without_a_decided_attempt_is_bounded_by_nothing() -> None:
     con = empty_lake()
     kept = {name: values for name, values in rows().items() if name in ("runs", "asset_versions", "probe_attempts")}
