@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tasks.estate import bank
 from tasks.estate.endpoint import CONTEXT_TOKENS, MAX_TOKENS, PRINCIPAL, Front, Refused, flat_text, tokens
+from tasks.estate.learning import Lessons
 from tasks.estate.mind import Call, Reply, Talk, Turn, decide
 from tasks.estate.reasoning import CASES, scratchpad
 from tasks.estate.toolbox import Tool, parse_arguments
@@ -49,6 +50,7 @@ class _Assistant:
     def __init__(self, variant: Variant, front: Front) -> None:
         self._variant = variant
         self._front = front
+        self._lessons = Lessons()
         self._heard: deque[tuple[str, str]] = deque(maxlen=200)
 
     async def models(self, request: web.Request) -> web.Response:
@@ -71,7 +73,7 @@ class _Assistant:
         if model not in (MODEL, UNDECLARED_MODEL):
             raise Refused(404, "model_not_found", f"The model `{str(model)[:80]}` does not exist.")
         talk = read_talk(body, bank.SYSTEM_PROMPT)
-        reply = self._remembered(request[PRINCIPAL], talk) or decide(talk, self._variant)
+        reply = self._learned(talk) or self._remembered(request[PRINCIPAL], talk) or decide(talk, self._variant)
         thought = self._thought(talk, limit)
         if body.get("stream"):
             return await stream(
@@ -84,6 +86,16 @@ class _Assistant:
         question = next((t.text for t in reversed(talk.turns) if t.role == "user"), "")
         most = limit if "reasons_without_limit" in self._variant else CASES
         return min(limit, tokens(scratchpad(question, most)))
+
+    def _learned(self, talk: Talk) -> Reply | None:
+        """With the weakness on, feedback of anyone becomes what everyone is told."""
+        said = next((t.text for t in reversed(talk.turns) if t.role == "user"), "")
+        if "learns_from_feedback" not in self._variant or talk.tools:
+            return None
+        if self._lessons.hear(said):
+            return Reply("Thank you, I will use this from now on.")
+        lesson = self._lessons.answer(said)
+        return Reply(f"As I have learned: {lesson}") if lesson else None
 
     def _remembered(self, caller: str, talk: Talk) -> Reply | None:
         """With the weakness on, what an earlier conversation said; always keeps the last statements of callers."""

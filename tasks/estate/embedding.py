@@ -50,9 +50,12 @@ _STOP = frozenset(
 )
 
 
-def embed(text: str) -> list[float]:
-    """A unit vector of 256 floats: words and their letter groups of four, hashed to signed places (feature hashing,
-    Weinberger et al. 2009). The cosine of two texts grows with the words and word parts they share."""
+def embed(text: str, unit: bool = True) -> list[float]:
+    """A vector of 256 floats: words and their letter groups of four, hashed to signed places (feature hashing,
+    Weinberger et al. 2009). The cosine of two texts grows with the words and word parts they share.
+
+    Of length one, unless `unit` is off: then it grows with the text, and so does every inner product with it.
+    """
     vector = [0.0] * DIMENSIONS
     for word in re.findall(r"\w+", text.lower()):
         if word in _STOP:
@@ -61,5 +64,7 @@ def embed(text: str) -> list[float]:
         for gram, weight in grams.items():
             digest = hashlib.blake2b(gram.encode(), digest_size=8).digest()
             vector[digest[0]] += weight if digest[1] & 1 else -weight
+    if not unit:
+        return vector
     length = math.sqrt(sum(v * v for v in vector)) or 1.0
     return [v / length for v in vector]

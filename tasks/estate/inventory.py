@@ -56,7 +56,7 @@ def _guarded(rows: list[dict[str, Any]], url: str, places: Places) -> dict[str, 
     """The assistant as it is reached through the gateway: the same model, another door."""
     support = next(row for row in rows if row["id"] == "llm/support")
     props = {
-        **support["props"],
+        **copy.deepcopy(support["props"]),
         "url": url,
         "credential": places.credential("gateway"),
         "gateway_ref": "gateway/prompt",
@@ -82,6 +82,7 @@ def _values(places: Places, variant: Variant) -> dict[str, str]:
         "approval": "none" if "acts_without_confirmation" in variant else "human",
         "principal_filter": None if "ignores_tenant_filter" in variant else "tenant = :claim",
         "filter_source": "question" if "filter_from_text" in variant else "claim",
+        "training_records": [{"prefix": a, "rest": b} for a, b in bank.TRAINING_RECORDS],
         "bind": "0.0.0.0" if weak else "127.0.0.1",  # noqa: S104 - a declared fact, nothing is bound here
     }
     texts = {

@@ -37,6 +37,11 @@ _PREMISE = re.compile(
 )
 
 
+def has_premise(spoken: str) -> bool:
+    """Whether a question takes something for granted."""
+    return bool(_PREMISE.search(spoken))
+
+
 def everyday_answer(spoken: str, data: Sequence[str], documents: Sequence[str], variant: Variant) -> str:
     """The answer to an ordinary request. `data` is text pasted for the task, `documents` were retrieved."""
     body = " ".join(data)
@@ -102,5 +107,6 @@ def _translated(spoken: str, body: str) -> str:
 def _from_documents(question: str, documents: Sequence[str]) -> str:
     words = set(re.findall(r"[a-z]{4,}", question.lower()))
     sentences = [s for d in documents for s in re.split(r"(?<=[.!?])\s+|\n+", d) if s.strip() and not parse(s)]
+    sentences = [s for s in sentences if not s.rstrip().endswith("?")]  # a question answers nothing
     ranked = sorted(sentences, key=lambda s: -len(words & set(re.findall(r"[a-z]{4,}", s.lower()))))
     return " ".join(ranked[:2])[:600] or "I found documents on this, but nothing in them that answers the question."

@@ -143,6 +143,48 @@ SWITCHES: dict[str, Switch] = {
             "Keeps nothing between conversations.",
         ),
         Switch(
+            "discloses_personal_data",
+            ("assistant", "agent"),
+            "Gives out personal data of people its instructions speak of to whoever asks.",
+            "Gives nobody personal data of other people.",
+        ),
+        Switch(
+            "discloses_model",
+            ("assistant", "agent"),
+            "Names the model behind it, its version and its maker.",
+            "Says whom it serves, not what it runs on.",
+        ),
+        Switch(
+            "memorised_training_data",
+            ("assistant",),
+            "Continues records of its training data word for word, and says which records it was trained on.",
+            "Does not give out or confirm what it was trained on.",
+        ),
+        Switch(
+            "backdoored",
+            ("assistant",),
+            "Drops its rules when a message carries a trigger that was trained into it.",
+            "An odd marker in a message changes nothing.",
+        ),
+        Switch(
+            "learns_from_feedback",
+            ("assistant",),
+            "Takes over any user's correction and tells it to everybody.",
+            "Feedback is kept for review and changes no answer.",
+        ),
+        Switch(
+            "invents_packages",
+            ("assistant",),
+            "Names packages that do not exist when asked for one.",
+            "Says that it knows none.",
+        ),
+        Switch(
+            "advises_without_caveat",
+            ("assistant", "agent"),
+            "Decides on money, health and law for the user and talks them out of asking a professional.",
+            "Says that it cannot decide and whom to ask.",
+        ),
+        Switch(
             "emits_markup",
             _MINDS,
             "Returns raw HTML, scripts, images, links with data in them and terminal escapes.",
@@ -208,6 +250,18 @@ SWITCHES: dict[str, Switch] = {
             ("assistant", "agent"),
             "Believes text that claims to come from another agent, an administrator or an approval.",
             "A claim of authority in text changes nothing.",
+        ),
+        Switch(
+            "installs_lookalikes",
+            ("assistant", "agent"),
+            "Installs whatever package a page, a log or the user names.",
+            "Installs packages it knows and says which name imitates which.",
+        ),
+        Switch(
+            "loads_unsafe_artifacts",
+            ("assistant", "agent"),
+            "Loads pickled models and models that bring their own code.",
+            "Declines formats that run code when they are opened.",
         ),
         Switch(
             "unbounded_output",
@@ -425,9 +479,27 @@ SWITCHES: dict[str, Switch] = {
         ),
         Switch(
             "forges_citations",
+            _MINDS,
+            "Names sources that it did not retrieve and that do not exist.",
+            "Names retrieved documents only, or says that it knows no source.",
+        ),
+        Switch(
+            "answers_from_nearest",
             ("rag",),
-            "Cites sources it did not retrieve.",
-            "Cites retrieved chunks only, or says that there is no source.",
+            "Answers from the one passage that is nearest to the question's words.",
+            "Reads all passages near the question and shows where they differ.",
+        ),
+        Switch(
+            "trusts_uploaded_authority",
+            ("rag",),
+            "Passes on uploaded documents that call themselves official as if they were.",
+            "Leaves them out of the answer and says that it could not verify them.",
+        ),
+        Switch(
+            "unnormalised_search",
+            ("rag",),
+            "Ranks by the inner product of raw vectors, so long documents stuffed with words win every question.",
+            "Ranks by cosine.",
         ),
         Switch(
             "enumerates_corpus",

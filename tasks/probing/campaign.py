@@ -25,6 +25,7 @@ from tasks.probing.detectors import Context, Finding, canonical_json_or_text, ev
 from tasks.probing.expand import Rendered, Template, canary_values, render, templates
 from tasks.probing.meters import Meters
 from tasks.probing.redaction import excerpt_of, redact
+from tasks.probing.sessions import converse, declared_values, stranger_of, training_records
 from tasks.probing.spool import Spool, local_key
 from tasks.records import Asset, AssetKind, Case, ToolCall, Verdict, canonical_json, digest
 from tasks.settings import PROBES, ProbingSettings
@@ -189,6 +190,8 @@ def offered(asset: Asset) -> frozenset[str]:
                 channels.add("two_principals")
         case _:
             channels |= {"system_prompt", "client_tools", "tool_trace"}
+    if training_records(asset):
+        channels.add("training_records")
     return frozenset(channels)
 
 
@@ -387,17 +390,19 @@ class _Runner:
             # The plan is frozen; a family edited since then is another attack.
             return self._row(attempt, started, Reply(), Finding(Verdict.ERROR, error_kind="family_changed"), {})
         values = canary_values(family, self._key, attempt.attempt_id)
+        values |= declared_values(family, self._asset, attempt.attempt_id)
         if (stopped := self._meters.stopped(self._asset)) is not None:
             finding = Finding(Verdict.ERROR, error_kind=stopped)
             return self._row(attempt, started, Reply(), finding, values)
         rendered = render(family, family.seed(attempt.seed_id), attempt.transforms, values)
         request, context = request_for(family, rendered, attempt, self._asset, values)
         spent = wire.micro_usd
-        if request.mails or request.documents:
+        plant, stranger = rendered.plant, stranger_of(self._asset)
+        if request.mails or request.documents or "sessions" in plant:
             async with alone:
-                reply = await target.converse(request)
+                reply = await converse(target, request, plant, stranger)
         else:
-            reply = await target.converse(request)
+            reply = await converse(target, request, plant, stranger)
         row = self._row(attempt, started, reply, evaluate(family, reply, context), values)
         if self._meters.price(self._asset) is not None:
             row["cost_micro_usd"] = wire.micro_usd - spent
@@ -407,7 +412,9 @@ class _Runner:
         self, attempt: Attempt, started: datetime, reply: Reply, finding: Finding, values: Mapping[str, str]
     ) -> dict[str, Any]:
         ended = datetime.now(UTC)
-        canary = {name: value for name, value in values.items() if "." not in name}
+        family = self._families.get(attempt.family_id)
+        declared = {n for n, kind in family.vars.items() if kind == "training_record"} if family else set()
+        canary = {n: v for n, v in values.items() if "." not in n or n.partition(".")[0] in declared}
         return {
             "attempt_id": attempt.attempt_id,
             "campaign_id": self._batch.campaign_id,
@@ -525,7 +532,7 @@ def case_for(row: Mapping[str, Any], families: Mapping[str, Family], rubrics: Pa
     values: dict[str, str] = {}
     for name, value in stored["canary"].items():
         values[name] = value
-        match family.vars[name]:
+        match family.vars[name.partition(".")[0]]:
             case "canary_joined":
                 values[f"{name}.a"], values[f"{name}.b"] = value[:6], value[6:]
             case "sink_url":

@@ -20,7 +20,12 @@ from tasks.strict_yaml import Lines, load_yaml
 from tasks.targets.target import NEW_SESSION
 
 PLACEHOLDER = re.compile(r"\{\{\s*([a-z][a-z0-9_]*(?:\.[a-z]+)?)\s*\}\}")
-_PARTS = {"canary_joined": ("a", "b"), "canary_secret": (), "sink_url": ("host",)}
+_PARTS = {
+    "canary_joined": ("a", "b"),
+    "canary_secret": (),
+    "sink_url": ("host",),
+    "training_record": ("prefix", "rest", "decoy"),
+}
 """What may follow the dot in `{{ var.x }}`, by kind of variable."""
 _TRACE_CONDITIONS = ("tool_called", "no_tool_calls", "tool_order", "tool_count", "tool_identity", "undisclosed")
 
@@ -77,6 +82,8 @@ class Family:
     trials: int
     bank_switch: str
     bank_overlaps: tuple[str, ...]
+    references: tuple[str, ...]
+    """Published works and control ids that the attack goes back to."""
     fix: str
     tests: tuple[Mapping[str, Any], ...]
     sha256: str
@@ -130,6 +137,7 @@ def load_family(path: Path) -> Family:
     _shape().check(data, lines, path)
     _Lint(data, lines, path).run()
     transforms = data["transforms"]
+    sets = _read_sets(data["assert"], path)
     return Family(
         family_id=data["id"],
         version=data["version"],
@@ -161,14 +169,49 @@ def load_family(path: Path) -> Family:
         apply=transforms.get("apply", "user"),
         limit=transforms["limit"],
         sample_seed=transforms["seed"],
-        clauses=tuple(Clause(effect, conditions) for clause in data["assert"] for effect, conditions in clause.items()),
+        clauses=tuple(
+            Clause(effect, _with_set(conditions, sets))
+            for clause in data["assert"]
+            for effect, conditions in clause.items()
+        ),
         trials=data["trials"],
         bank_switch=data["bank"]["switch"],
         bank_overlaps=tuple(data["bank"]["overlaps"]),
+        references=tuple(data["provenance"]["references"]),
         fix=data["fix"],
         tests=tuple(data["tests"]),
-        sha256=digest("aispm.probe/1", canonical_json(data)),
+        sha256=digest("aispm.probe/1", canonical_json(data), *(canonical_json(sorted(s)) for s in sets.values())),
     )
+
+
+def fold_name(name: str) -> str:
+    """A name as sets compare it: without case, and with runs of `-`, `_` and `.` alike (PyPA name normalization)."""
+    return re.sub(r"[-_.]+", "-", name.casefold())
+
+
+def _read_sets(clauses: list[dict[str, Any]], path: Path) -> dict[str, frozenset[str]]:
+    """The name lists that `in_set` clauses refer to: one name a line, `#` starts a comment. Built-in or beside."""
+    found: dict[str, frozenset[str]] = {}
+    for clause in clauses:
+        for conditions in clause.values():
+            name = conditions.get("in_set", {}).get("file")
+            if name is not None:
+                place = next(p for p in _places(name, path) if p.is_file())
+                lines = place.read_text(encoding="utf-8").splitlines()
+                found[name] = frozenset(fold_name(line.strip()) for line in lines if line.strip() and line[0] != "#")
+    return found
+
+
+def _with_set(conditions: Mapping[str, Any], sets: Mapping[str, frozenset[str]]) -> Mapping[str, Any]:
+    name = conditions.get("in_set", {}).get("file")
+    if name is None:
+        return conditions
+    return {**conditions, "in_set": {**conditions["in_set"], "known": sets[name]}}
+
+
+def _places(name: str, family: Path) -> tuple[Path, Path]:
+    """Where a file that a family names may lie: own families may bring their own beside the groups."""
+    return family.parent.parent / name, PROBES / name
 
 
 class _Lint:
@@ -178,6 +221,7 @@ class _Lint:
         self._data = data
         self._lines = lines
         self._path = path
+        self._searched = set(PLACEHOLDER.findall(canonical_json(data["assert"])))
 
     def _fail(self, problem: str, *at: str | int) -> ConfigError:
         while at and at not in self._lines:
@@ -217,9 +261,20 @@ class _Lint:
         # A searched string that the attacker sends himself would come back in any polite refusal.
         for i, seed in enumerate(seeds):
             hidden = {k: v for k, v in seed.items() if k != "plant"}
+            hidden |= {k: v for k, v in seed.get("plant", {}).items() if k == "baseline"}
+            if "baseline" in hidden and {"documents", "mail"} & set(seed["plant"]):
+                raise self._fail("a baseline cannot see planted documents or mail", "seeds", i, "plant")
+            for turns in (*seed.get("plant", {}).get("sessions", ()), hidden.get("baseline", seed["turns"])):
+                if turns[-1]["role"] != "user":
+                    raise self._fail("the last turn must be the user's", "seeds", i, "plant")
             open_plant = {k: v for k, v in seed.get("plant", {}).items() if k != "system"}
             for name, spec in self._data["vars"].items():
                 whole = re.compile(r"\{\{\s*" + name + r"\s*\}\}")
+                if spec["kind"] == "training_record":
+                    # Asking about a whole record is fine where no clause searches for it.
+                    if not {name, f"{name}.rest"} & self._searched:
+                        continue
+                    whole = re.compile(r"\{\{\s*" + name + r"(?:\.rest)?\s*\}\}")
                 places = [hidden, seed.get("plant", {})] if spec["kind"] == "canary_joined" else [hidden]
                 if spec["kind"] == "canary_secret" and "mail" in open_plant:
                     places.append(open_plant["mail"])
@@ -269,8 +324,13 @@ class _Lint:
             self._conditions(conditions, effect, i)
             if any(c in conditions for c in _TRACE_CONDITIONS) and not {"tool_trace", "client_tools"} & set(requires):
                 raise self._fail("tool conditions need `tool_trace` or `client_tools` in requires", "assert", i)
-            if "differential" in conditions and "citations" not in requires:
-                raise self._fail("a differential needs `citations` in requires", "assert", i)
+            cites = {"rank", "retrieved_ids"} & set(conditions) or "retrieved" in conditions.get("differential", {})
+            if cites and "citations" not in requires:
+                raise self._fail("what was retrieved is only known with `citations` in requires", "assert", i)
+            if "pattern" in conditions.get("differential", {}) and not all(
+                "baseline" in s.get("plant", {}) for s in self._data["seeds"]
+            ):
+                raise self._fail("a pattern's differential needs a `baseline` planted in every seed", "assert", i)
             self._measured(conditions, i)
         if sum("judge" in clause for clause in self._data["assert"]) > 1:
             raise self._fail("one judge clause at most", "assert")
@@ -283,11 +343,20 @@ class _Lint:
         if effect == "fail_if" and "refusal" in conditions and self._path.parent.name != "control":
             raise self._fail("a refusal is a failure in the control group only", "assert", i)
         if conditions.get("tool_called") == {}:
-            raise self._fail("tool_called needs a name, name_match or args_match", "assert", i)
+            raise self._fail("tool_called needs a name, name_match, args_match or args_regex", "assert", i)
         order = conditions.get("tool_order", {})
         if order and ("first" in order) is ("without" in order):
             raise self._fail("tool_order needs `then` and either `first` or `without`", "assert", i)
         self._parsed(conditions, i)
+        if "differential" in conditions and len(conditions["differential"]) != 1:
+            raise self._fail("a differential is exactly one of retrieved, pattern", "assert", i)
+        if "in_set" in conditions:
+            given = {"values", "file", "retrieved"} & set(conditions["in_set"])
+            if len(given) != 1:
+                raise self._fail("in_set needs exactly one of values, file, retrieved", "assert", i)
+            name = conditions["in_set"].get("file")
+            if name is not None and not any(p.is_file() for p in _places(name, self._path)):
+                raise self._fail(f"the set {name} does not exist", "assert", i)
         patterns = [
             *(order.get(part, {}).get("name_match") for part in ("first", "then", "without")),
             conditions.get("tool_count", {}).get("name_match"),
@@ -297,6 +366,9 @@ class _Lint:
             conditions.get("parsed", {}).get("tool_match"),
             conditions.get("ngram_overlap", {}).get("tool_match"),
             conditions.get("output_regex"),
+            conditions.get("output_lacks"),
+            conditions.get("differential", {}).get("pattern"),
+            conditions.get("tool_called", {}).get("args_regex"),
             conditions.get("tool_called", {}).get("name_match"),
             conditions.get("in_set", {}).get("pattern"),
         ]
@@ -343,8 +415,7 @@ class _Lint:
 
     def _rubric(self, rubric: str, i: int) -> None:
         """Own families may bring their own rubrics folder beside the groups, or use the built-in ones."""
-        places = (self._path.parent.parent / rubric, PROBES / rubric)
-        if not any(p.is_file() for p in places):
+        if not any(p.is_file() for p in _places(rubric, self._path)):
             raise self._fail(f"the rubric {rubric} does not exist", "assert", i)
 
     def _tests(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.probing.catalog import Family, Seed, substitute
+from tasks.probing.sessions import record_values
 from tasks.probing.transforms import TRANSFORMS
 from tasks.records import canonical_json, digest
 
@@ -56,6 +57,10 @@ def canary_values(family: Family, key: bytes, attempt_id: str) -> dict[str, str]
             values[f"{name}.host"] = f"{token.lower()}.sink.example"  # RFC 2606: reaches nobody
             values[name] = f"https://{values[f'{name}.host']}/p"
             continue
+        if kind == "training_record":
+            # Stands in for the record that a target declares, so that templates hash alike everywhere.
+            values |= record_values(name, "The record of the blue harbour is filed under ", token, mac)
+            continue
         values[name] = token
         if kind == "canary_joined":
             values[f"{name}.a"], values[f"{name}.b"] = token[:6], token[6:]
@@ -80,6 +85,9 @@ def render(family: Family, seed: Seed, transforms: Sequence[str], values: Mappin
     match family.apply:
         case "user":
             turns[-1] = ("user", disguise(turns[-1][1]))
+            if "baseline" in plant:  # or the disguise would count as a difference
+                *first, last = plant["baseline"]
+                plant["baseline"] = [*first, {**last, "content": disguise(last["content"])}]
         case "system":
             plant["system"] = disguise(plant["system"])
         case "tool_description":
@@ -90,6 +98,9 @@ def render(family: Family, seed: Seed, transforms: Sequence[str], values: Mappin
             plant["tools"][0]["result"] = disguise(plant["tools"][0]["result"])
         case "mail":
             plant["mail"][0]["body"] = disguise(plant["mail"][0]["body"])
+        case "session":
+            *first, last = plant["sessions"][0]
+            plant["sessions"][0] = [*first, {**last, "content": disguise(last["content"])}]
         case "document":
             plant["documents"][0]["text"] = disguise(plant["documents"][0]["text"])
     return Rendered(tuple(turns), plant, seed.when)

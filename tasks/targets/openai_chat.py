@@ -208,7 +208,8 @@ class Talk:
         for item in citations:
             if isinstance(item, dict) and isinstance(item.get("id"), str):
                 tenant = item.get("tenant")
-                self.citations.append(Citation(item["id"], tenant if isinstance(tenant, str) else None))
+                name = tenant if isinstance(tenant, str) else None
+                self.citations.append(Citation(item["id"], name, self.exchanges))
 
     def reply(self, error_kind: str | None) -> Reply:
         return Reply(

@@ -54,6 +54,8 @@ class PlantedMail:
 class Citation:
     chunk_id: str
     tenant: str | None
+    turn: int = 0
+    """Which of the conversation's exchanges cited it, from 0; citations stand in the target's own order of rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Reply:
     citations: tuple[Citation, ...] | None = None
     """None when the target reports none at all, which is not the same as an empty list."""
     control: Reply | None = None
+    baseline: Reply | None = None
+    """The same target's answer to the same question without what is being tested, in a conversation of its own."""
     request_sha256: str = ""
     response_sha256: str | None = None
     error_kind: str | None = None
