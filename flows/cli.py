@@ -12,12 +12,12 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.invocation import invocation
 from flows.judge_commands import judge_app, review_app
 from flows.policy_commands import policy_app
 from flows.probe_commands import diff, probe_app
@@ -25,7 +25,6 @@ from gateway.errors import AispmError
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome
-    from tasks.settings import Settings
 
 app = typer.Typer(
     name="aispm",
@@ -54,32 +53,6 @@ app.command("diff")(diff)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 ProgressMode = Annotated[str, typer.Option("--progress", help="auto, plain or none")]
-
-
-@dataclass
-class Invocation:
-    """The options before the sub-command."""
-
-    home: Path | None = None
-    config: Path | None = None
-    verbose: bool = False
-
-    def settings(self, **overrides: Any) -> Settings:
-        from tasks.settings import load_settings
-
-        return load_settings(self.config, home=self.home, **overrides)
-
-    def command(self) -> str:
-        """How to call aispm again with the same settings."""
-        from flows.closing import relative
-
-        parts = ["aispm"]
-        parts += ["--config", relative(self.config)] if self.config else []
-        parts += ["--home", relative(self.home)] if self.home else []
-        return " ".join(parts)
-
-
-invocation = Invocation()
 
 
 @app.callback()

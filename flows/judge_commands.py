@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.invocation import invocation
+
 judge_app = typer.Typer(help="The judges: health, quarantine, asking again.", no_args_is_help=True)
 review_app = typer.Typer(help="Attempts that wait for a person, and decisions on them.", no_args_is_help=True)
 
@@ -16,8 +18,6 @@ Reason = Annotated[str, typer.Option(help="Why; kept as evidence.")]
 
 
 def _settings() -> Any:
-    from flows.cli import invocation
-
     return invocation.settings()
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.invocation import invocation
+
 probe_app = typer.Typer(
     help="The probe families: list, count, check, prove, and what they measured.", no_args_is_help=True
 )
@@ -16,8 +18,6 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 
 
 def _settings() -> Any:
-    from flows.cli import invocation
-
     return invocation.settings()
 
 

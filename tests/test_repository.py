@@ -15,6 +15,7 @@ import pytest
 from tasks.settings import CONTENT_ROOT as ROOT
 
 GATEWAY_PACKAGES = {"aiohttp", "uvloop", "orjson", "nacl", "httpx", "yaml", "hyperscan", "numpy", "jsonschema_rs"} | {
+    "multidict",
     "yarl",  # aiohttp's own URLs
 }
 GATEWAY_EXTRAS = {"redis", "botocore"}
