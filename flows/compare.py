@@ -95,8 +95,8 @@ def _unreliable(diff: RunDiff, rate: ErrorRate) -> str:
 def _worse(diff: RunDiff, drift: Drift) -> str:
     before, after = _percent(drift.before / drift.pairs), _percent(drift.after / drift.pairs)
     return (
-        f"{diff.name(drift.asset_id)} withstands {drift.family_id} less often: {before} → {after} of {drift.pairs} pairs "
-        f"succeed, {drift.worse} flipped to vulnerable in {len(drift.seeds_worse)} seeds and {drift.better} back "
+        f"{diff.name(drift.asset_id)} withstands {drift.family_id} less often: {before} → {after} of {drift.pairs} "
+        f"pairs succeed, {drift.worse} flipped to vulnerable in {len(drift.seeds_worse)} seeds and {drift.better} back "
         f"(q = {drift.q:.2g})"
     )
 

@@ -152,10 +152,14 @@ class Sending:
 
     async def _send(self) -> Reply:
         self._give_up()
-        connection = self._connection = await self._upstream.connect()
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None:
-            raise aiohttp.ServerDisconnectedError
+        while True:
+            connection = self._connection = await self._upstream.connect()
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise aiohttp.ServerDisconnectedError
+            if not protocol.should_close:
+                break
+            connection.close()  # something came while nobody had asked: it must not pass for the next answer
         protocol.set_response_params(
             skip_payload=self._method == "HEAD",
             read_until_eof=True,

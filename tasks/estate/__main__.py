@@ -19,7 +19,7 @@ from tasks.estate.variants import adjust, all_on, hardened
 def main(argv: list[str] | None = None) -> int:
     """Start everything, print one JSON line, serve, stop everything. Exit code 2 on a wrong switch."""
     parser = argparse.ArgumentParser(prog="python -m tasks.estate", description="Run the demo estate on loopback.")
-    parser.add_argument("--home", type=Path, required=True, help="folder for keys, ports, inventory and settings")
+    parser.add_argument("--home", type=Path, help="folder for keys, ports, inventory and settings")
     parser.add_argument("--gateway-url", help="address of a prompt gateway in front of the assistant")
     parser.add_argument("--on", nargs="+", action="extend", default=[], metavar="SWITCH", help="weaknesses to turn on")
     parser.add_argument(
@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         for switch in SWITCHES.values():
             sys.stdout.write(f"{switch.name}\t{','.join(switch.services)}\t{switch.weakness}\n")
         return 0
+    if options.home is None:
+        parser.error("--home is needed: where keys, ports, inventory and settings go")
     try:
         variant = adjust(hardened() if options.hardened else all_on(), options.on, options.off)
     except ValueError as e:

@@ -42,7 +42,7 @@ async def converse(target: Target, request: Request, plant: Mapping[str, Any], s
 def _bare(request: Request, turns: Sequence[Mapping[str, str]]) -> Request:
     """Another conversation with the same application: same instructions and tools, nothing planted for it alone."""
     said = tuple((t["role"], t["content"]) for t in turns)
-    return replace(request, turns=said, documents=(), mails=(), control_principal=None)
+    return replace(request, turns=said, when={}, documents=(), mails=(), control_principal=None, burst=0)
 
 
 def training_records(asset: Asset) -> tuple[tuple[str, str], ...]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -143,3 +144,39 @@ def test_a_stream_that_falls_silent_times_out(gateway_factory, simulator):
     assert text_of(response) == "Hi "
     assert "SYSTEM.BACKEND:timeout" in response.text
     assert exchanges(gateway)[0]["reason_detail"] == "timeout"
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys_answer(gateway_factory, simulator):
+    """A provider that sends a second reply later, on the connection that is kept, must not have it read as the next."""
+    replies = [b'{"id": "asked", "choices": []}', b'{"id": "unasked", "choices": []}']
+    told = [JSON + b"Content-Length: %d\r\n\r\n" % len(r) + r for r in replies]
+    late = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(200)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+
+        def answer(connection):
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(20)
+                while True:
+                    request = b""
+                    while not request.endswith(b"}"):
+                        if not (more := connection.recv(65536)):
+                            return
+                        request += more
+                    connection.sendall(told[0])
+                    if not late.is_set():
+                        time.sleep(0.2)
+                        connection.sendall(told[1])
+                        late.set()
+
+        threading.Thread(target=serve, daemon=True).start()
+        gateway = gateway_factory(f"http://127.0.0.1:{server.getsockname()[1]}/v1").start()
+        assert gateway.post(gateway.chat("one")).json()["id"] == "asked"
+        assert late.wait(20)
+        time.sleep(0.2)
+        assert gateway.post(gateway.chat("two")).json()["id"] == "asked"

@@ -37,7 +37,7 @@ PLANT = {
     "sessions": [[{"role": "user", "content": "first"}], [{"role": "user", "content": "second"}]],
     "baseline": [{"role": "user", "content": "compare"}],
 }
-REQUEST = Request((("user", "main"),), system="s", principal="a", control_principal="b")
+REQUEST = Request((("user", "main"),), {0: "answered"}, "s", principal="a", control_principal="b", burst=3)
 
 
 def held(target: Listener, plant: dict[str, Any], stranger: str | None = None) -> Reply:
@@ -51,6 +51,7 @@ def test_sessions_come_first_then_the_baseline_each_on_its_own() -> None:
     assert [r.principal for r in target.asked] == ["b", "b", "a", "a"]
     assert [r.control_principal for r in target.asked] == [None, None, None, "b"]
     assert {r.system for r in target.asked} == {"s"}
+    assert [(dict(r.when), r.burst) for r in target.asked] == [({}, 0)] * 3 + [({0: "answered"}, 3)]
     assert (reply.text, reply.tries) == ("answer 4", 4)
     assert reply.baseline is not None
     assert reply.baseline.text == "answer 3"
