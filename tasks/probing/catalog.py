@@ -118,12 +118,21 @@ def load_families(folder: Path = PROBES, extra_folder: Path | None = None) -> di
             continue
         if not root.is_dir():
             raise ConfigError("no such folder of probe families", root)
-        for path in sorted(root.rglob("*.yaml")):
-            family = load_family(path)
+        for path, family in _built_in() if root == PROBES else _below(root):
             if family.family_id in families:
                 raise ConfigError(f"the id `{family.family_id}` is taken by another family; choose one", path, 1)
             families[family.family_id] = family
     return dict(sorted(families.items()))
+
+
+def _below(root: Path) -> list[tuple[Path, Family]]:
+    return [(path, load_family(path)) for path in sorted(root.rglob("*.yaml"))]
+
+
+@cache
+def _built_in() -> list[tuple[Path, Family]]:
+    """Read once per process: it takes more than a second, and they change with the program only."""
+    return _below(PROBES)
 
 
 @cache
