@@ -89,7 +89,7 @@ _HEX_RUN = re.compile(f"(?:[{_HEX}]{{2}})*")
 _HEX_SPACED = re.compile(rf"(?:[{_HEX}]{{2}}[ :,\n-])*[{_HEX}]{{2}}")
 _HEX_LISTED = re.compile(rf"0[xX][{_HEX}]{{2}}(?:(?:, ?| )0[xX][{_HEX}]{{2}})*")
 _HEX_DIGITS = re.compile(f"(?:0[xX])?([{_HEX}]{{2}})")
-_CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]+")
+CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]+")
 _CODES = re.compile(r"(?<![0-9])(?:[3-9][0-9]|1[0-2][0-9])(?:[,; ] ?(?:[3-9][0-9]|1[0-2][0-9])){7,}(?![0-9])")
 
 
@@ -110,7 +110,7 @@ def _base64(text: str, ends: Sequence[int]) -> Iterator[Piece]:
             found = _QUADS.match(text, at)
             apart = found.end() if found else end
             reading = _from_base64(text[at:apart]).decode("utf-8", "replace")
-            if apart - at >= _APART and _CONTROLS.search(reading) is None:
+            if apart - at >= _APART and CONTROLS.search(reading) is None:
                 yield Piece(at, apart, reading, "base64")
 
 
@@ -411,12 +411,12 @@ def _alone(text: str, at: int) -> bool:
 
 def _control(text: str, ends: Sequence[int]) -> Iterator[Piece]:
     if len(ends) <= MANY:
-        for found in _CONTROLS.finditer(text, ends[0] - 1):
+        for found in CONTROLS.finditer(text, ends[0] - 1):
             yield Piece(*found.span(), "", "control")
     else:
         for start in range(ends[0] - 1, ends[-1], _BLOCK):
             stop = min(start + _BLOCK, ends[-1])
-            yield Piece(start, stop, _CONTROLS.sub("", text[start:stop]), "control")
+            yield Piece(start, stop, CONTROLS.sub("", text[start:stop]), "control")
 
 
 def _leet(text: str, ends: Sequence[int]) -> Iterator[Piece]:

@@ -19,7 +19,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unescape
-from gateway.normalize import Skeleton, code_points, one_byte_each, skeleton
+from gateway.normalize import OTHER, Skeleton, code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
 from gateway.triggers import MARGIN, Trigger, triggers
 from gateway.validators import PLAUSIBLE
@@ -236,7 +236,8 @@ class _View:
 
 class _SkeletonView(_View):
     def __init__(self, read: Skeleton, parent: _View) -> None:
-        super().__init__(read.text, parent)
+        # What looks like nothing must not come to look like a letter when a text that is made of this one is read.
+        super().__init__(read.text.replace(OTHER, "\ufffd"), parent)
         self._read = read
 
     def back(self, start: int, end: int) -> tuple[int, int]:

@@ -9,10 +9,11 @@ releases held text; the end of the channel does, after a last scan.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
-from gateway.decoders import Unreadable
+from gateway.decoders import CONTROLS, Unreadable
 from gateway.egress import URL_LENGTH
 from gateway.engine import Engine
 from gateway.fields import RESPONSE
@@ -130,18 +131,27 @@ class HoldBack:
     def live_from(self, text: str, start: int) -> int:
         """The first offset from `start` on at which a hit may begin that more text could complete or change."""
         if text.isascii():
-            return self._live(text, start)
+            return self._joined_live(text, start)
         points = code_points(text)
         read = skeleton(points)
         if read is None:
-            return self._live(one_byte_each(points).decode("latin-1"), start)
-        live = self._live(read.text, read.after(start))
+            return self._joined_live(one_byte_each(points).decode("latin-1"), start)
+        live = self._joined_live(read.text, read.after(start))
         live = read.origin(live) if live < len(read.text) else len(text)
         if (unseen := _UNSEEN.match(text[: -_TAIL - 1 : -1])) is not None:
             live = min(live, len(text) - unseen.end())
         if (turned := text.rfind(_TURNED, start)) >= 0 and not text.endswith(("\u202c", "\n")):
             live = min(live, turned)
         return max(live, start)
+
+    def _joined_live(self, text: str, start: int) -> int:
+        """`_live` of the text, and of what it reads as without control characters."""
+        live = self._live(text, start)
+        if CONTROLS.search(text, max(start, len(text) - MAX_HELD)) is None:
+            return live
+        kept = [i for i, c in enumerate(text) if not CONTROLS.match(c)]
+        joined = self._live("".join(text[i] for i in kept), bisect_left(kept, start))
+        return min(live, kept[joined]) if joined < len(kept) else live
 
     def _live(self, text: str, start: int) -> int:
         live = end = len(text)

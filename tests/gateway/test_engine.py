@@ -118,6 +118,13 @@ def test_what_is_hidden_behind_an_emoji_is_seen():
         assert "aws_access_key_id" in {h.pattern.id for h in FAST.scan(text)}, ascii(text)
 
 
+def test_a_sign_that_looks_like_nothing_is_no_letter_in_a_further_reading():
+    """U+FFFD stands for it; as the byte it is in a skeleton it would read as y."""
+    beginning = "sk-ant-" + "api03-shortAIzatooshort0"
+    assert found(f"{beginning}\x1fxy0000") == {("anthropic_key", 0, 38, "control")}
+    assert found(f"{beginning}\x1f\xc6\x800000") == set()
+
+
 def test_no_trigger_is_longer_than_what_is_looked_at_around_a_foreign_character():
     patterns = (*ALL, *load_patterns(INSTRUCTIONS))
     assert max(sre_parser.parse(t.expression).getwidth()[1] for p in patterns for t in _triggers(p)) <= _WIDEST
