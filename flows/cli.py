@@ -384,16 +384,16 @@ def probe_ls() -> None:
 
 @probe_app.command("count")
 def probe_count(as_json: Json = False) -> None:
-    """Families, seeds and distinct templates."""
-    from tasks.probing.catalog import load_families
-    from tasks.probing.expand import count
+    """Families, seeds, distinct templates, and the OWASP risks they speak to."""
+    from flows.content import count_probes
 
-    counted = count(load_families(extra_folder=invocation.settings().probing.folder))
+    counted = count_probes(invocation.settings().probing.folder)
     if as_json:
         emit({"schema": "aispm.probe_count/1", **counted})
-    else:
-        for name, value in counted.items():
-            typer.echo(f"{name:<12} {value:>7}")
+        return
+    for name, value in counted.items():
+        shown = f"{len(value):>7}  {' '.join(value)}" if isinstance(value, list) else f"{value:>7}"
+        typer.echo(f"{name:<14} {shown}")
 
 
 @probe_app.command("lint")
@@ -401,7 +401,7 @@ def probe_lint(folder: Annotated[Path | None, typer.Argument(help="A folder with
     """Check probe files and replay their selftests."""
     from flows.content import lint_probes
 
-    typer.echo(lint_probes(folder))
+    typer.echo(lint_probes(folder or invocation.settings().probing.folder))
 
 
 @mappings_app.command("lint")

@@ -6,13 +6,14 @@ import datetime as dt
 from typing import Any
 
 from flows.engine import Engine
+from flows.inputs import mapped_kinds, mappings_version
 from tasks.assessment import load_checks
 from tasks.crash import crash_point
 from tasks.current import latest_versions
 from tasks.findings import finding_rows, from_check_results, from_verdicts, of_gone_assets
 from tasks.lake import Lake
 from tasks.mapping.catalog import control_rows, load_catalogs
-from tasks.mapping.resolve import finding_control_rows, kind_control_rows, load_kinds, overlap_rows
+from tasks.mapping.resolve import finding_control_rows, kind_control_rows, overlap_rows
 from tasks.probing.catalog import Family
 from tasks.runs import Run
 
@@ -31,11 +32,12 @@ def map_findings(run: Run, families: dict[str, Family]) -> int:
     """Commit catalogues (once per edition), findings and their control stamps; how many findings were evaluated."""
     now = dt.datetime.now(dt.UTC)
     catalogs = load_catalogs()
-    kinds = load_kinds(catalogs)
+    kinds = mapped_kinds(catalogs, run.settings.probing.folder)
+    version = mappings_version(catalogs, run.settings.probing.folder)
     # Catalogues load once per edition, mappings once per change of any of their files.
     _load_reference(run, "controls", catalogs.sha256, control_rows(catalogs, run.run_id))
-    _load_reference(run, "kind_controls", catalogs.mappings_sha256, kind_control_rows(kinds))
-    _load_reference(run, "control_overlaps", catalogs.mappings_sha256, overlap_rows(catalogs, kinds))
+    _load_reference(run, "kind_controls", version, kind_control_rows(kinds))
+    _load_reference(run, "control_overlaps", version, overlap_rows(catalogs, kinds))
     findings = evaluate(run, families, now)
     run.commit("findings", findings)
     crash_point("map:during")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from flows.inputs import mapped_kinds
 from flows.map_controls import verdicts_in_force
 from flows.side_run import REVIEW, side_run
 from tasks.errors import ConfigError
@@ -12,7 +13,7 @@ from tasks.findings import finding_rows, from_verdicts
 from tasks.judging.ledger import human_rows
 from tasks.lake import Lake
 from tasks.mapping.catalog import load_catalogs
-from tasks.mapping.resolve import finding_control_rows, load_kinds
+from tasks.mapping.resolve import finding_control_rows
 from tasks.probing.catalog import Family, load_families
 from tasks.runs import Run
 from tasks.settings import Settings
@@ -135,7 +136,7 @@ def _reevaluate(
     for finding in findings:
         if label == "resistant" and finding["state"] == "fixed" and previous[0]["state"] == "in_review":
             finding["state"] = "false_positive"  # nothing was mended: a person says that nothing was broken
-    kinds = load_kinds(load_catalogs())
+    kinds = mapped_kinds(load_catalogs(), run.settings.probing.folder)
     run.commit("findings", findings)
     run.commit("finding_controls", finding_control_rows(findings, kinds, run.run_id, now))
     return findings[0]["state"] if findings else None

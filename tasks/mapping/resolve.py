@@ -43,8 +43,8 @@ def _projected(link: ControlLink) -> bool:
     return edition != f"{link.framework}@{DEFAULT_EDITION[link.framework]}"
 
 
-def load_kinds(catalogs: Catalogs, root: Path | None = None) -> dict[str, KindMapping]:
-    """Every finding kind of `kinds/*.yaml` in `root`, by default the folder of the catalogues.
+def load_kinds(catalogs: Catalogs, root: Path | None = None, own: Path | None = None) -> dict[str, KindMapping]:
+    """Every finding kind of `kinds/*.yaml` in `root`, by default the folder of the catalogues, and of the file `own`.
 
     Raises ConfigError with path and line for an unknown key or theme, an unknown, bare, retired or heading control, an
     empty rationale, a kind mapped twice, or a framework of the six that has neither a control nor a reason.
@@ -55,7 +55,7 @@ def load_kinds(catalogs: Catalogs, root: Path | None = None) -> dict[str, KindMa
         e for e in catalogs.edges if e.a_key.startswith("owasp-llm@2025:") and e.b_key.startswith("owasp-llm@2026:")
     ]
     kinds: dict[str, KindMapping] = {}
-    for path in sorted((root / "kinds").glob("*.yaml")):
+    for path in [*sorted((root / "kinds").glob("*.yaml")), *([own] if own is not None and own.is_file() else [])]:
         doc = read_document(path)
         top = doc.fields(doc.data, {"reviewer", "kinds"}, {"reviewer", "kinds"})
         doc.text(top["reviewer"], "reviewer")

@@ -27,6 +27,8 @@ _PARTS = {
     "training_record": ("prefix", "rest", "decoy"),
 }
 """What may follow the dot in `{{ var.x }}`, by kind of variable."""
+OWN_KINDS = "kinds.yaml"
+"""In a folder of own families: their controls, in the form of `mappings/kinds/*.yaml`."""
 _TRACE_CONDITIONS = ("tool_called", "no_tool_calls", "tool_order", "tool_count", "tool_identity", "undisclosed")
 
 
@@ -88,6 +90,7 @@ class Family:
     tests: tuple[Mapping[str, Any], ...]
     sha256: str
     """Over the whole file as canonical JSON."""
+    path: Path
 
     @property
     def id(self) -> str:
@@ -116,21 +119,35 @@ def load_families(folder: Path = PROBES, extra_folder: Path | None = None) -> di
     for root in (folder, extra_folder):
         if root is None:
             continue
-        if not root.is_dir():
-            raise ConfigError("no such folder of probe families", root)
-        for path, family in _built_in() if root == PROBES else _below(root):
+        for family in _built_in() if root == PROBES else _below(root):
             if family.family_id in families:
-                raise ConfigError(f"the id `{family.family_id}` is taken by another family; choose one", path, 1)
+                raise taken(family, families[family.family_id])
             families[family.family_id] = family
     return dict(sorted(families.items()))
 
 
-def _below(root: Path) -> list[tuple[Path, Family]]:
-    return [(path, load_family(path)) for path in sorted(root.rglob("*.yaml"))]
+def family_files(root: Path) -> list[Path]:
+    """The files of families below a folder. Raises ConfigError when there is none, or a link leads out of it."""
+    if not root.is_dir():
+        raise ConfigError("no such folder of probe families", root)
+    files = sorted(path for path in root.rglob("*.yaml") if path != root / OWN_KINDS)
+    for path in files:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise ConfigError(f"leads outside the folder {root}; copy the file into it", path, 1)
+    return files
+
+
+def taken(family: Family, other: Family) -> ConfigError:
+    """The error for a second family of the same id."""
+    return ConfigError(f"the id `{family.family_id}` is taken by another family, {other.path}", family.path, 1)
+
+
+def _below(root: Path) -> list[Family]:
+    return [load_family(path) for path in family_files(root)]
 
 
 @cache
-def _built_in() -> list[tuple[Path, Family]]:
+def _built_in() -> list[Family]:
     """Read once per process: it takes more than a second, and they change with the program only."""
     return _below(PROBES)
 
@@ -190,6 +207,7 @@ def load_family(path: Path) -> Family:
         fix=data["fix"],
         tests=tuple(data["tests"]),
         sha256=digest("aispm.probe/1", canonical_json(data), *(canonical_json(sorted(s)) for s in sets.values())),
+        path=path,
     )
 
 
