@@ -101,6 +101,8 @@ class ClientToolTarget(ABC):
         world = World(request.tools, request.state)
         talk = Talk(world)
         for i, (role, content) in enumerate(request.turns):
+            if not request.due(i, talk.last):
+                continue
             if role == NEW_SESSION:
                 messages = []
                 continue

@@ -74,6 +74,8 @@ class HttpTemplate:
     async def _hold(self, request: Request, talk: Talk, bearer: str | None) -> str | None:
         said: list[tuple[str, str]] = []
         for i, (role, content) in enumerate(request.turns):
+            if not request.due(i, talk.last):
+                continue
             if role == NEW_SESSION:
                 said = []
                 continue

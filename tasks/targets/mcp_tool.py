@@ -13,7 +13,7 @@ from tasks.errors import ConfigError
 from tasks.records import Asset, ToolCall
 from tasks.targets.credentials import bearer_of, url_of
 from tasks.targets.openai_chat import Talk, plain_text, with_tries
-from tasks.targets.target import NEW_SESSION, Reply, Request
+from tasks.targets.target import Reply, Request
 from tasks.targets.wire import Answer, Wire
 
 PROTOCOL = "2025-06-18"
@@ -54,8 +54,9 @@ class McpTool:
         try:
             if not await session.offers(self._tool):
                 return session.error or "tool_missing"
-            for role, content in request.turns:
-                if role == NEW_SESSION or role != "user":
+            for i, (role, content) in enumerate(request.turns):
+                # A tool has no history: forged answers and new sessions mean nothing to it.
+                if role != "user" or not request.due(i, talk.last):
                     continue
                 error = await session.call(self._tool, {**self._fixed, self._argument: content})
                 if error is not None:

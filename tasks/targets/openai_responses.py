@@ -80,6 +80,7 @@ class OpenAIResponses:
             if answer.error_kind is not None:
                 return talk.reply(answer.error_kind)
             text = _read(talk, answer)
+            talk.exchanges += 1
             if text is None:
                 return talk.reply("malformed")
             if talk.finish == "content_filter":

@@ -12,8 +12,9 @@ from flow_homes import Home, asset_yaml
 from small_target import SmallTarget
 
 from flows import content
-from flows.inputs import check_inputs
+from flows.inputs import check_inputs, mapped_kinds, mappings_version
 from tasks.errors import ConfigError
+from tasks.mapping.catalog import load_catalogs
 from tasks.settings import PROBES, load_settings
 
 SOURCE = (PROBES / "llm01_prompt_injection" / "direct_override.yaml").read_text(encoding="utf-8")
@@ -117,6 +118,30 @@ def test_what_is_covered_is_counted() -> None:
     assert counted["held_out_share"] == pytest.approx(counted["held_out"] / counted["seeds"], abs=0.001)
 
 
+def test_controls_of_an_own_family_are_known_to_a_run(
+    own: Callable[..., Path], home: Callable[..., Home], target: Callable[..., SmallTarget]
+) -> None:
+    """What a run looks up when it stamps findings; a kind that is missing there ended the run."""
+    here = home([asset_yaml("one", target(one="obedient").url("one"))], families=("our_probe",))
+    folder = own()
+    here.set("[probing]\n", f'[probing]\nfolder = "{folder}"\n')
+    _, families = check_inputs(load_settings(here.config))
+    catalogs = load_catalogs()
+    mapping = mapped_kinds(catalogs, folder)[families["our_probe"].finding_kind]
+    assert "owasp-llm@2025:LLM01" in {link.control_key for link in mapping.links}
+    assert mappings_version(catalogs, folder) != mappings_version(catalogs, None)
+
+
+def test_an_own_family_without_controls_is_refused_by_a_run(
+    own: Callable[..., Path], home: Callable[..., Home], target: Callable[..., SmallTarget]
+) -> None:
+    here = home([asset_yaml("one", target(one="obedient").url("one"))], families=("our_probe",))
+    here.set("[probing]\n", f'[probing]\nfolder = "{own(kinds=None)}"\n')
+    with pytest.raises(ConfigError, match=r"our_probe.yaml:1: `probe.our_probe` has no controls; map it in"):
+        check_inputs(load_settings(here.config))
+
+
+@pytest.mark.full
 def test_an_own_family_runs_to_a_finding_with_its_controls(
     own: Callable[..., Path], home: Callable[..., Home], target: Callable[..., SmallTarget]
 ) -> None:
@@ -136,14 +161,14 @@ def test_an_own_family_runs_to_a_finding_with_its_controls(
     assert mapped[0]["n"] > 0
 
 
+@pytest.mark.full
 def test_an_own_family_without_controls_stops_a_run_before_it_sends(
     own: Callable[..., Path], home: Callable[..., Home], target: Callable[..., SmallTarget]
 ) -> None:
     service = target(one="obedient")
     here = home([asset_yaml("one", service.url("one"))], families=("our_probe",))
     here.set("[probing]\n", f'[probing]\nfolder = "{own(kinds=None)}"\n')
-    with pytest.raises(ConfigError, match=r"our_probe.yaml:1: `probe.our_probe` has no controls; map it in"):
-        check_inputs(load_settings(here.config))
     refused: subprocess.CompletedProcess[str] = here.aispm("run", "nightly")
     assert refused.returncode == 2
+    assert re.search(r"our_probe.yaml:1: `probe.our_probe` has no controls; map it in", refused.stderr)
     assert service.requests == 0

@@ -244,6 +244,93 @@ def test_declared_parameters_replace_and_remove(serve: Any, asset: Any, chat: An
     assert set(server.requests[0][2]) == {"model", "messages", "max_completion_tokens"}
 
 
+# -- turns that depend on the last answer ------------------------------------------------------------------------------
+
+
+def worded(wire_format: str, text: str) -> dict[str, Any]:
+    """A whole reply of a format that says `text` and calls nothing."""
+    match wire_format:
+        case "openai_chat":
+            return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+        case "openai_responses":
+            part = {"type": "output_text", "text": text, "annotations": []}
+            return {"status": "completed", "output": [{"type": "message", "role": "assistant", "content": [part]}]}
+        case "anthropic_messages":
+            return {**anthropic_reply(2), "content": [{"type": "text", "text": text}]}
+        case "gemini":
+            return {"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}]}
+        case "bedrock_converse":
+            return {**bedrock_reply(2), "output": {"message": {"role": "assistant", "content": [{"text": text}]}}}
+        case "http_template":
+            return {"text": text}
+        case _:
+            raise AssertionError(wire_format)
+
+
+def asked(wire_format: str, body: dict[str, Any]) -> list[str]:
+    """The user's words in one request, with `!` before what the other side is said to have said."""
+    match wire_format:
+        case "openai_chat" | "anthropic_messages" | "bedrock_converse":
+            turns = [(m["role"], m["content"]) for m in body["messages"]]
+        case "openai_responses":
+            turns = [(m["role"], m["content"]) for m in body["input"]]
+        case "gemini":
+            turns = [(m["role"], m["parts"]) for m in body["contents"]]
+        case _:
+            turns = [(m["role"], m["content"]) for m in body["all"]]
+    texts = [(role, said if isinstance(said, str) else "".join(p["text"] for p in said)) for role, said in turns]
+    return [text if role == "user" else f"!{text}" for role, text in texts]
+
+
+NO, YES = "I can't help with that.", "Here you are."
+SCENES = {
+    "refused at first": ((NO, YES, YES), ["a", f"!{NO}", "b", f"!{YES}", "c"], YES),
+    "refused all along": ((NO, NO, NO), ["a", f"!{NO}", "b", f"!{NO}", "d"], NO),
+    "answered at once": ((YES, NO, YES), ["a", f"!{YES}", "c", f"!{NO}", "d"], YES),
+}
+"""What the target says in turn -> its last request, and its last words."""
+TREE = Request(
+    turns=tuple(("user", text) for text in "abcd"), when={1: "refused", 2: "answered", 3: "refused"}, max_tokens=64
+)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("wire_format", sorted(set(registry) - {"mcp"}))
+def test_a_turn_that_is_not_due_is_not_said(
+    serve: Any, asset: Any, answer: Any, key: str, wire_format: str, scene: str
+) -> None:
+    answers, last_request, last = SCENES[scene]
+    server = serve(lambda path, body, n: answer(body=json.dumps(worded(wire_format, answers[n - 1])).encode()))
+    http = {"body": {"all": "{{ messages }}"}, "answer": "/text"}
+    reply = talk(asset(server.url, wire_format=wire_format, credential=key, http=http), TREE)
+    assert asked(wire_format, server.requests[-1][2]) == last_request
+    assert (reply.last, reply.error_kind) == (last, None)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_tool_is_called_with_the_turns_that_are_due(serve: Any, asset: Any, answer: Any, scene: str) -> None:
+    answers, last_request, last = SCENES[scene]
+    calls: list[str] = []
+
+    def manners(path: str, body: dict[str, Any], n: int) -> Any:
+        match body.get("method"):
+            case "initialize":
+                result: dict[str, Any] = {"protocolVersion": "2025-06-18", "capabilities": {}}
+            case "tools/list":
+                result = {"tools": [{"name": "ask", "inputSchema": {}}]}
+            case "tools/call":
+                calls.append(body["params"]["arguments"]["q"])
+                result = {"content": [{"type": "text", "text": answers[len(calls) - 1]}]}
+            case _:
+                return answer(202)
+        return answer(body=json.dumps({"jsonrpc": "2.0", "id": body["id"], "result": result}).encode())
+
+    server = serve(manners)
+    reply = talk(asset(server.url, AssetKind.MCP_SERVER, wire_format="mcp", tool="ask", argument="q"), TREE)
+    assert calls == [text for text in last_request if not text.startswith("!")]
+    assert (reply.last, reply.error_kind) == (last, None)
+
+
 # -- MCP ---------------------------------------------------------------------------------------------------------------
 
 
