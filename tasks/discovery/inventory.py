@@ -102,6 +102,8 @@ class InventoryAsset:
     pin: Mapping[str, Any] = field(default_factory=dict)
     approvals: Mapping[str, Any] = field(default_factory=dict)
     waivers: tuple[Waiver, ...] = ()
+    prop_lines: Mapping[str, int] = field(default_factory=dict)
+    """Name of a property -> its line; for problems that only show once the properties are put to use."""
 
     @property
     def url(self) -> str | None:
@@ -247,6 +249,7 @@ class _Reader:
             pin=self.pin(self.mapping(entry, "pin", at), (*at, "pin")),
             approvals=self.mapping(entry, "approvals", at),
             waivers=self.waivers(entry.get("waivers") or [], (*at, "waivers")),
+            prop_lines={name: self.lines[*at, "props", name] for name in props},
         )
 
     def keys(

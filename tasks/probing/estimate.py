@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tasks.discovery.inventory import Inventory
@@ -11,11 +11,12 @@ from tasks.errors import ConfigError
 from tasks.probing.campaign import Attempt, Plan
 from tasks.probing.catalog import Family
 from tasks.probing.expand import canary_values, render
-from tasks.probing.meters import Meters, limits_of
+from tasks.probing.meters import Meters, declared_limits, limits_of
 from tasks.records import Asset, ProofLabel
 from tasks.settings import ProbingSettings
 from tasks.targets import registry
 from tasks.targets.http_template import checked
+from tasks.targets.mcp_tool import named_tool
 from tasks.targets.target import NEW_SESSION
 from tasks.targets.wire import Pace
 
@@ -60,16 +61,25 @@ class Estimate:
 
 
 def declared_targets(inventory: Inventory) -> list[Asset]:
-    """What the inventory lets probes be sent to. Raises ConfigError when a target's declaration cannot work."""
+    """What the inventory lets probes be sent to.
+
+    Raises ConfigError with path and line when a target's `limits`, `http` template or MCP tool cannot work.
+    """
     found = []
     for one in inventory.assets:
         if one.active and str(one.props.get("wire_format")) in registry:
             props = {**one.props, "url": one.url}
             asset = Asset(one.id, one.kind, one.name, props, True, True, ProofLabel.DECLARED)
+            checks: dict[str, Callable[[Asset], object]] = {"limits": declared_limits}
             if props["wire_format"] == "http_template":
-                checked(asset)
-            if props["wire_format"] == "mcp" and not (props.get("tool") and props.get("argument")):
-                raise ConfigError(f"{one.id}: an MCP target needs `tool` and `argument` in its props")
+                checks["http"] = checked
+            if props["wire_format"] == "mcp":
+                checks["tool"] = named_tool
+            for name, check in checks.items():
+                try:
+                    check(asset)
+                except ConfigError as e:
+                    raise ConfigError(str(e), inventory.path, one.prop_lines.get(name, one.line)) from None
             found.append(asset)
     return found
 

@@ -84,13 +84,19 @@ def target_key(target: Asset) -> tuple[str, str]:
     return url_of(target).rstrip("/"), "|".join(str(r) for r in references if r)
 
 
-def _limits(target: Asset, settings: ProbingSettings) -> dict[str, int | None]:
+def declared_limits(target: Asset) -> Mapping[str, int]:
+    """The `limits` of a target's declaration. Raises ConfigError when they are none."""
     declared: Any = target.props.get("limits") or {}
     if not isinstance(declared, Mapping) or set(declared) - set(_LIMITS):
         raise ConfigError(f"{target.asset_id}: `limits` takes {', '.join(_LIMITS)}")
     for name, value in declared.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{target.asset_id}: `limits.{name}` must be a whole number above 0")
+    return declared
+
+
+def _limits(target: Asset, settings: ProbingSettings) -> dict[str, int | None]:
+    declared = declared_limits(target)
     return {
         "requests_per_minute": declared.get("requests_per_minute", settings.requests_per_minute),
         "tokens_per_minute": declared.get("tokens_per_minute", settings.tokens_per_minute),

@@ -34,24 +34,27 @@ class Price:
 
 
 def load_prices(path: Path) -> dict[str, Price]:
-    """The dated price table: model as requests name it -> price. Raises ConfigError with the file."""
-    data, _ = load_yaml(path)
+    """The dated price table: model as requests name it -> price. Raises ConfigError with file and line."""
+    data, lines = load_yaml(path)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise ConfigError(f"a price table starts with `schema: {SCHEMA}`", path)
+        raise ConfigError(f"a price table starts with `schema: {SCHEMA}`", path, lines.get(("schema",), 1))
     if not isinstance(data.get("as_of"), date):
-        raise ConfigError("`as_of` must be the date of the prices, such as 2026-11-01", path)
+        raise ConfigError("`as_of` must be the date of the prices, such as 2026-11-01", path, lines.get(("as_of",), 1))
     models = data.get("models")
-    if not isinstance(models, dict) or set(data) - {"schema", "as_of", "source", "models"}:
-        raise ConfigError("a price table has `schema`, `as_of`, `source` and `models`, nothing else", path)
-    return {str(name): _price(name, entry, path) for name, entry in models.items()}
+    unknown = sorted(set(data) - {"schema", "as_of", "source", "models"})
+    if not isinstance(models, dict) or unknown:
+        line = lines.get((unknown[0] if unknown else "models",), 1)
+        raise ConfigError("a price table has `schema`, `as_of`, `source` and `models`, nothing else", path, line)
+    return {str(name): _price(name, entry, path, lines["models", name]) for name, entry in models.items()}
 
 
-def _price(name: Any, entry: Any, path: Path) -> Price:
+def _price(name: Any, entry: Any, path: Path, line: int) -> Price:
     if not isinstance(entry, Mapping) or set(entry) != {"input", "output"}:
-        raise ConfigError(f"the price of {name!r} has `input` and `output`, in micro-USD per million tokens", path)
+        problem = f"the price of {name!r} has `input` and `output`, in micro-USD per million tokens"
+        raise ConfigError(problem, path, line)
     amounts = [entry["input"], entry["output"]]
     if not all(isinstance(a, int) and not isinstance(a, bool) and 0 <= a <= 10**12 for a in amounts):
-        raise ConfigError(f"the price of {name!r} must be whole micro-USD per million tokens, 0 or more", path)
+        raise ConfigError(f"the price of {name!r} must be whole micro-USD per million tokens, 0 or more", path, line)
     return Price(*amounts)
 
 

@@ -28,12 +28,7 @@ class McpTool:
         self._url = url_of(asset)
         self._asset = asset
         self._wire = wire
-        if not isinstance(asset.props.get("tool"), str) or not isinstance(asset.props.get("argument"), str):
-            raise ConfigError(
-                f"{asset.asset_id}: an MCP target needs `tool` and `argument` in its props, the tool to call and the "
-                "argument that takes the text"
-            )
-        self._tool, self._argument = asset.props["tool"], asset.props["argument"]
+        self._tool, self._argument = named_tool(asset)
         fixed = asset.props.get("arguments")
         self._fixed = dict(fixed) if isinstance(fixed, Mapping) else {}
 
@@ -65,6 +60,17 @@ class McpTool:
             return None
         finally:
             await session.close()
+
+
+def named_tool(asset: Asset) -> tuple[str, str]:
+    """The declared tool, and its argument that takes the text. Raises ConfigError when one of them is missing."""
+    tool, argument = asset.props.get("tool"), asset.props.get("argument")
+    if not isinstance(tool, str) or not isinstance(argument, str) or not tool or not argument:
+        raise ConfigError(
+            f"{asset.asset_id}: an MCP target needs `tool` and `argument` in its props, the tool to call and the "
+            "argument that takes the text"
+        )
+    return tool, argument
 
 
 class _Session:
