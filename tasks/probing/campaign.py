@@ -20,7 +20,7 @@ from typing import Any
 
 from tasks.errors import ConfigError
 from tasks.interruption import STOPPING, StoppedError
-from tasks.probing.catalog import Family
+from tasks.probing.catalog import Family, content_file
 from tasks.probing.detectors import Context, Finding, canonical_json_or_text, evaluate
 from tasks.probing.expand import Rendered, Template, canary_values, render, templates
 from tasks.probing.meters import Meters
@@ -28,7 +28,7 @@ from tasks.probing.redaction import excerpt_of, redact
 from tasks.probing.sessions import converse, declared_values, stranger_of, training_records
 from tasks.probing.spool import Spool, local_key
 from tasks.records import Asset, AssetKind, Case, ToolCall, Verdict, canonical_json, digest
-from tasks.settings import PROBES, ProbingSettings
+from tasks.settings import ProbingSettings
 from tasks.targets import registry
 from tasks.targets.budget import Amount
 from tasks.targets.credentials import principals, secrets_of, url_of
@@ -518,7 +518,7 @@ def _rubric(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def case_for(row: Mapping[str, Any], families: Mapping[str, Family], rubrics: Path = PROBES) -> Case | None:
+def case_for(row: Mapping[str, Any], families: Mapping[str, Family]) -> Case | None:
     """What judges are shown of a stored attempt, rebuilt from the row alone.
 
     None when the row needs no judge, or when its family has changed since and the attack can no longer be told.
@@ -543,10 +543,10 @@ def case_for(row: Mapping[str, Any], families: Mapping[str, Family], rubrics: Pa
         turns[i]["content"] = f"[said only if the assistant had {condition}] {turns[i]['content']}"
     if "system" in rendered.plant:
         turns.insert(0, {"role": "system", "content": str(rendered.plant["system"])})
-    try:
-        text = _rubric(rubrics / str(rubric))
-    except OSError as e:
-        raise ConfigError(f"cannot read the rubric: {e.strerror}", rubrics / str(rubric)) from None
+    place = content_file(str(rubric), family.path)
+    if place is None:
+        raise ConfigError(f"the rubric {rubric} is gone; put it back", family.path, 1)
+    text = _rubric(place)
     trace = tuple(ToolCall(c["name"], _arguments(c["arguments"]), c["result"]) for c in json.loads(row["tool_trace"]))
     return Case(str(row["attempt_id"]), family.family_id, family.goal, turns, str(row["excerpt"]), trace, text)
 

@@ -223,7 +223,9 @@ def _read_sets(clauses: list[dict[str, Any]], path: Path) -> dict[str, frozenset
         for conditions in clause.values():
             name = conditions.get("in_set", {}).get("file")
             if name is not None:
-                place = next(p for p in _places(name, path) if p.is_file())
+                place = content_file(name, path)
+                if place is None:
+                    raise ConfigError(f"the set {name} does not exist", path, 1)
                 lines = place.read_text(encoding="utf-8").splitlines()
                 found[name] = frozenset(fold_name(line.strip()) for line in lines if line.strip() and line[0] != "#")
     return found
@@ -236,9 +238,10 @@ def _with_set(conditions: Mapping[str, Any], sets: Mapping[str, frozenset[str]])
     return {**conditions, "in_set": {**conditions["in_set"], "known": sets[name]}}
 
 
-def _places(name: str, family: Path) -> tuple[Path, Path]:
-    """Where a file that a family names may lie: own families may bring their own beside the groups."""
-    return family.parent.parent / name, PROBES / name
+def content_file(name: str, family: Path) -> Path | None:
+    """The file that a family names, a rubric or a set; own families may bring theirs beside the family or its group."""
+    places = (family.parent / name, family.parent.parent / name, PROBES / name)
+    return next((place for place in places if place.is_file()), None)
 
 
 class _Lint:
@@ -382,7 +385,7 @@ class _Lint:
             if len(given) != 1:
                 raise self._fail("in_set needs exactly one of values, file, retrieved", "assert", i)
             name = conditions["in_set"].get("file")
-            if name is not None and not any(p.is_file() for p in _places(name, self._path)):
+            if name is not None and content_file(name, self._path) is None:
                 raise self._fail(f"the set {name} does not exist", "assert", i)
         patterns = [
             *(order.get(part, {}).get("name_match") for part in ("first", "then", "without")),
@@ -442,7 +445,7 @@ class _Lint:
 
     def _rubric(self, rubric: str, i: int) -> None:
         """Own families may bring their own rubrics folder beside the groups, or use the built-in ones."""
-        if not any(p.is_file() for p in _places(rubric, self._path)):
+        if content_file(rubric, self._path) is None:
             raise self._fail(f"the rubric {rubric} does not exist", "assert", i)
 
     def _tests(self) -> None:

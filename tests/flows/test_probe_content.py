@@ -15,6 +15,8 @@ from flows import content
 from flows.inputs import check_inputs, mapped_kinds, mappings_version
 from tasks.errors import ConfigError
 from tasks.mapping.catalog import load_catalogs
+from tasks.probing.campaign import case_for
+from tasks.probing.catalog import load_families
 from tasks.settings import PROBES, load_settings
 
 SOURCE = (PROBES / "llm01_prompt_injection" / "direct_override.yaml").read_text(encoding="utf-8")
@@ -56,7 +58,24 @@ BROKEN = {
         "regular",
     ),
     "missing selftest": ("kind: benign", "kind: hardened", "tests:", "`benign` is missing"),
-    "anchor": ("trials: 3", "trials: &a 3", "trials: &a", "an anchor is not allowed"),
+    "anchor bomb": (
+        "trials: 3",
+        "trials: 3\nb0: &b0 [x]\n" + "\n".join(f"b{n}: &b{n} [*b{n - 1}, *b{n - 1}]" for n in range(1, 60)),
+        "b0: &b0",
+        "an anchor is not allowed",
+    ),
+    "rubric outside the folder": (
+        "rubric: rubrics/instruction_override.md",
+        "rubric: ../../../etc/passwd",
+        "rubric: ../",
+        "does not match",
+    ),
+    "unknown rubric": (
+        "rubric: rubrics/instruction_override.md",
+        "rubric: rubrics/nowhere.md",
+        "rubrics/nowhere",
+        "does not exist",
+    ),
     "selftest disagrees": (
         'reply: "Done: {{ token }}"',
         "reply: Done",
@@ -105,6 +124,32 @@ def test_a_link_out_of_the_folder_is_refused(own: Callable[..., Path], tmp_path:
     (folder / "mine" / "outside.yaml").symlink_to(outside)
     with pytest.raises(ConfigError, match=r"mine/outside.yaml:1: leads outside the folder"):
         content.lint_probes(folder)
+
+
+def test_the_command_line_names_every_problem_and_exits_2(
+    own: Callable[..., Path], home: Callable[..., Home], target: Callable[..., SmallTarget]
+) -> None:
+    here = home([asset_yaml("one", target(one="obedient").url("one"))])
+    folder = own(OWN.replace("trials: 3", "trials: 0"))
+    (folder / "mine" / "broken.yaml").write_text("id: [", encoding="utf-8")
+    refused = here.aispm("probe", "lint", str(folder))
+    assert refused.returncode == 2
+    assert re.search(r"(?m)^\S*mine/our_probe.yaml:\d+: ", refused.stderr)
+    assert re.search(r"(?m)^\S*mine/broken.yaml:\d+: not valid YAML", refused.stderr)
+
+
+def test_judges_read_the_rubric_that_lies_beside_the_family(own: Callable[..., Path]) -> None:
+    folder = own(OWN.replace("rubrics/instruction_override.md", "rubrics/ours.md"))
+    _made(folder / "rubrics").joinpath("ours.md").write_text("Is it ours?", encoding="utf-8")
+    family = load_families(folder)["our_probe"]
+    row = {
+        "attempt_id": "a", "family_id": "our_probe", "family_sha256": family.sha256, "seed_id": family.seeds[0].seed_id,
+        "verdict": "undecided", "rubric": "rubrics/ours.md", "excerpt": "x", "tool_trace": "[]",
+        "transforms": '{"applied": [], "canary": {"token": "ABCDEFGHIJKL"}}',
+    }  # fmt: skip
+    case = case_for(row, {"our_probe": family})
+    assert case is not None
+    assert case.rubric == "Is it ours?"
 
 
 def test_a_good_folder_is_linted(own: Callable[..., Path]) -> None:
