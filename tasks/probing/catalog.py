@@ -27,6 +27,10 @@ _PARTS = {
     "training_record": ("prefix", "rest", "decoy"),
 }
 """What may follow the dot in `{{ var.x }}`, by kind of variable."""
+ORIGINAL = "original"
+"""`provenance.source` of a family that was written as one; others name where they were taken from."""
+MIN_SEEDS = 4
+"""Of an original family. An imported one has as many as there were."""
 OWN_KINDS = "kinds.yaml"
 """In a folder of own families: their controls, in the form of `mappings/kinds/*.yaml`."""
 _TRACE_CONDITIONS = ("tool_called", "no_tool_calls", "tool_order", "tool_count", "tool_identity", "undisclosed")
@@ -84,6 +88,9 @@ class Family:
     trials: int
     bank_switch: str
     bank_overlaps: tuple[str, ...]
+    source: str
+    """`original`, or where it was imported from."""
+    licence: str
     references: tuple[str, ...]
     """Published works and control ids that the attack goes back to."""
     fix: str
@@ -203,6 +210,8 @@ def load_family(path: Path) -> Family:
         trials=data["trials"],
         bank_switch=data["bank"]["switch"],
         bank_overlaps=tuple(data["bank"]["overlaps"]),
+        source=data["provenance"]["source"],
+        licence=data["provenance"]["licence"],
         references=tuple(data["provenance"]["references"]),
         fix=data["fix"],
         tests=tuple(data["tests"]),
@@ -274,6 +283,8 @@ class _Lint:
 
     def _seeds(self) -> None:
         seeds = self._data["seeds"]
+        if self._data["provenance"]["source"] == ORIGINAL and len(seeds) < MIN_SEEDS:
+            raise self._fail(f"needs at least {MIN_SEEDS} seeds; one wording is no attack idea", "seeds")
         seen: set[str] = set()
         for i, seed in enumerate(seeds):
             if seed["id"] in seen:

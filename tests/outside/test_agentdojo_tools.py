@@ -1,14 +1,12 @@
 """The tools of AgentDojo (Debenedetti et al. 2024, four suites) through discovery and assessment.
 
 They are honest tools written by others: every one must be listed, and none may be called poisoned. AgentDojo is
-installed into a venv of its own; nothing of it enters this project.
+installed into a venv of its own (`conftest.py`).
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,20 +22,6 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 SUITES = ("banking", "slack", "travel", "workspace")
 POISONING = ("MCP-01", "MCP-02", "MCP-03", "MCP-04", "MCP-05", "MCP-06", "MCP-07", "MCP-10")
-
-
-@pytest.fixture(scope="module")
-def agentdojo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has AgentDojo."""
-    folder = tmp_path_factory.mktemp("agentdojo") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    done = subprocess.run(
-        [python, "-m", "pip", "install", "-q", "agentdojo==0.1.35"], capture_output=True, text=True, timeout=600
-    )
-    if done.returncode != 0:
-        pytest.skip(f"agentdojo could not be installed: {done.stderr.strip().splitlines()[-1:]}")
-    return python
 
 
 def test_every_tool_is_listed_and_none_is_called_poisoned(tmp_path: Path, agentdojo: Path) -> None:

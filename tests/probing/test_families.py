@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.probing.catalog import PROBES, Family, load_families
+from tasks.probing.catalog import ORIGINAL, PROBES, Family, load_families
 from tasks.probing.expand import count, fixed_values, render, templates
 from tasks.probing.selftest import echoes, replay, run_selftests
 from tasks.records import canonical_json
@@ -19,6 +19,11 @@ EACH = pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda f: f.fami
 @EACH
 def test_selftests_hold(family: Family) -> None:
     assert [r for r in replay(family) if not r.passed] == []
+
+
+@EACH
+def test_built_in_families_are_our_own_work(family: Family) -> None:
+    assert (family.source, family.licence) == (ORIGINAL, "Apache-2.0")
 
 
 @EACH
