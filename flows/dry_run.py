@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flows.inputs import check_inputs
-from tasks.probing.campaign import plan
 from tasks.probing.estimate import Estimate, Range, declared_targets, estimate
+from tasks.probing.plan import plan
 from tasks.settings import Settings
 
 

@@ -27,7 +27,7 @@ from tasks.judging.ledger import (
 from tasks.judging.offline import Panel
 from tasks.judging.panel import Window, collect, settle
 from tasks.lake import Lake
-from tasks.probing.campaign import case_for
+from tasks.probing.cases import case_for
 from tasks.probing.catalog import Family
 from tasks.records import Severity, Vote
 from tasks.runs import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,9 +11,10 @@ from collections.abc import Mapping
 from flows.engine import Engine
 from tasks.crash import crash_point
 from tasks.current import current_assets
-from tasks.probing.campaign import Batch, load_plan, plan, run_batch
+from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import Family
 from tasks.probing.meters import Meters
+from tasks.probing.plan import Batch, load_plan, plan
 from tasks.records import Asset, digest
 from tasks.runs import Run
 from tasks.targets.budget import Amount
@@ -58,13 +60,14 @@ def freeze_plan(run: Run, assets: list[Asset], families: Mapping[str, Family]) -
     if kept:
         return list(load_plan(kept[0]["detail"], run.run_id).batches)
     campaign = plan(run.run_id, run.campaign_id, assets, families, run.settings.probing, full=run.full)
+    document = campaign.document
     row = {
         "run_id": run.run_id,
         "kind": "plan",
         "table_name": "probe_attempts",
         "position": 0,
-        "sha256": campaign.sha256,
-        "detail": campaign.document,
+        "sha256": hashlib.sha256(document.encode()).hexdigest(),
+        "detail": document,
         "made_at": dt.datetime.now(dt.UTC),
     }
     run.commit("evidence", [row], batch="plan")

@@ -18,7 +18,7 @@ from tasks.judging.gold import draw
 from tasks.judging.health import OK, RELEASED, Health, examine, health_rows, mark
 from tasks.judging.ledger import vote_rows
 from tasks.lake import Lake
-from tasks.probing.campaign import case_for
+from tasks.probing.cases import case_for
 from tasks.probing.catalog import Family
 from tasks.settings import Settings
 

@@ -48,7 +48,7 @@ class ProbingSettings:
     concurrency: int = 8
     """Requests in flight per target."""
     timeout_s: float = 20.0
-    batch_size: int = 200
+    batch_size: int = 1_000
     """Attempts in one task run and one lake commit."""
     max_requests: int = 20_000
     """Of a whole campaign, repeated ones included. What would pass a limit is not sent; the run ends incomplete."""

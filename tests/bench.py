@@ -316,8 +316,9 @@ def reports(_: Path) -> Iterator[Row]:
 
 
 def probe_engine(folder: Path) -> Iterator[Row]:
-    from tasks.probing.campaign import plan, run_batch
+    from tasks.probing.campaign import run_batch
     from tasks.probing.catalog import load_families
+    from tasks.probing.plan import plan
     from tasks.records import Asset, AssetKind, ProofLabel
     from tasks.settings import ProbingSettings
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 
 from tasks.discovery.inventory import Inventory
 from tasks.errors import ConfigError
-from tasks.probing.campaign import Attempt, Plan
 from tasks.probing.catalog import Family
 from tasks.probing.expand import canary_values, render
 from tasks.probing.meters import Meters, declared_limits, limits_of
+from tasks.probing.plan import Attempt, Plan
 from tasks.records import Asset, ProofLabel
 from tasks.settings import ProbingSettings
 from tasks.targets import registry

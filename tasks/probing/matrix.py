@@ -20,8 +20,9 @@ from tasks.errors import ConfigError
 from tasks.estate.estate import Estate
 from tasks.estate.switches import SWITCHES
 from tasks.estate.variants import Variant, hardened, vulnerable
-from tasks.probing.campaign import plan, run_batch
+from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import Family, Seed
+from tasks.probing.plan import plan
 from tasks.probing.statistics import Interval, wilson
 from tasks.records import Asset, AssetKind, ProofLabel, Verdict, digest
 from tasks.settings import ProbingSettings

@@ -56,9 +56,9 @@ class Meters:
         """None when it is not known."""
         return self._prices.get(model_of(target))
 
-    def stopped(self, target: Asset) -> str | None:
-        """Why nothing more is sent to this target: `budget`, `throttled`, `circuit_open`."""
-        return "budget" if self.budget.exhausted else self.limiter(target).stopped
+    def stopped(self, limiter: Limiter) -> str | None:
+        """Why nothing more is sent to the target of this limiter: `budget`, `throttled`, `circuit_open`."""
+        return "budget" if self.budget.exhausted else limiter.stopped
 
     def _require_price(self, target: Asset) -> None:
         if target.props.get("wire_format") not in FREE_FORMATS and self.price(target) is None:

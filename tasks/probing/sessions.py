@@ -36,7 +36,7 @@ async def converse(target: Target, request: Request, plant: Mapping[str, Any], s
     if baseline is not None:
         sha = digest(baseline.request_sha256, reply.request_sha256)
         reply = replace(reply, baseline=baseline, request_sha256=sha)
-    return replace(reply, tries=reply.tries + tries)
+    return replace(reply, tries=reply.tries + tries) if tries else reply
 
 
 def _bare(request: Request, turns: Sequence[Mapping[str, str]]) -> Request:

@@ -7,13 +7,14 @@ after a power cut the replies of that moment may be asked for again.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import threading
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 SYNC_S = 0.05
 """Seconds between two fsyncs: one for each reply would hold every other request up."""
@@ -54,7 +55,7 @@ class Spool:
             if not line.endswith(b"\n"):
                 break
             try:
-                row = json.loads(line)
+                row = orjson.loads(line)
                 self.rows[row["attempt_id"]] = _with_times(row)
             except (ValueError, KeyError, TypeError):
                 break
@@ -62,7 +63,7 @@ class Spool:
         return whole
 
     def add(self, row: dict[str, Any]) -> None:
-        line = json.dumps(row, default=_plain, separators=(",", ":")).encode() + b"\n"
+        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
         while line:
             line = line[os.write(self._fd, line) :]
         self._dirty.set()
@@ -93,12 +94,6 @@ def local_key(folder: Path) -> bytes:
             os.link(fresh, path)
         fresh.unlink()
     return path.read_bytes()
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    raise TypeError(f"not storable: {type(value).__name__}")
 
 
 def _with_times(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -26,6 +27,7 @@ _METADATA = frozenset(
 """Metadata services outside the link-local ranges."""
 
 
+@lru_cache(1024)
 def origin(url: str) -> tuple[str, str, int]:
     """(scheme, host, port) of an http(s) URL. Raises ValueError for anything else."""
     parts = urlsplit(url)

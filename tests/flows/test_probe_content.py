@@ -15,7 +15,7 @@ from flows import content
 from flows.inputs import check_inputs, mapped_kinds, mappings_version
 from tasks.errors import ConfigError
 from tasks.mapping.catalog import load_catalogs
-from tasks.probing.campaign import case_for
+from tasks.probing.cases import case_for
 from tasks.probing.catalog import load_families
 from tasks.settings import PROBES, load_settings
 

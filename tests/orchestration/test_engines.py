@@ -15,8 +15,8 @@ from flows.engine import MAX_WORKERS, PlainEngine, PrefectEngine
 from flows.posture import posture
 from tasks.errors import ConfigError
 from tasks.lake import Lake, tables
-from tasks.probing.campaign import plan
 from tasks.probing.catalog import load_families
+from tasks.probing.plan import plan
 from tasks.quality import QualityGate
 from tasks.records import Asset, AssetKind, ProofLabel
 from tasks.settings import ProbingSettings, load_settings

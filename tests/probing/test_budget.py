@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tasks.errors import ConfigError
-from tasks.probing.campaign import plan, run_batch
+from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import load_families
 from tasks.probing.meters import Meters, limits_of
+from tasks.probing.plan import plan
 from tasks.settings import ProbingSettings
 from tasks.targets.budget import Amount, Budget, Limits, Price, load_prices
 from tasks.targets.wire import Pace

@@ -18,8 +18,10 @@ import pytest
 
 from tasks.errors import ConfigError
 from tasks.interruption import STOPPING, StoppedError
-from tasks.probing.campaign import campaign_key, case_for, load_plan, plan, run_batch
+from tasks.probing.campaign import campaign_key, run_batch
+from tasks.probing.cases import case_for
 from tasks.probing.catalog import load_families
+from tasks.probing.plan import load_plan, plan
 from tasks.probing.redaction import MAX_EXCERPT, excerpt_of
 from tasks.records import Asset, AssetKind
 from tasks.settings import CONTENT_ROOT, ProbingSettings
@@ -235,7 +237,8 @@ def test_an_edited_family_is_not_passed_off_as_the_planned_one(
 CHILD = """
     import json, sys
     from pathlib import Path
-    from tasks.probing.campaign import load_plan, run_batch
+    from tasks.probing.campaign import run_batch
+    from tasks.probing.plan import load_plan
     from tasks.probing.catalog import load_families
     from tasks.records import Asset, AssetKind, ProofLabel
     from tasks.settings import ProbingSettings

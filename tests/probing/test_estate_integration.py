@@ -11,8 +11,9 @@ import yaml
 from tasks.estate.estate import Estate
 from tasks.estate.switches import SWITCHES
 from tasks.estate.variants import hardened, vulnerable
-from tasks.probing.campaign import plan, run_batch
+from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import Family, load_families
+from tasks.probing.plan import plan
 from tasks.records import Asset, AssetKind, ProofLabel
 from tasks.settings import ProbingSettings
 

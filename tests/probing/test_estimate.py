@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.probing.campaign import plan, run_batch
+from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import load_families
 from tasks.probing.estimate import estimate
 from tasks.probing.meters import Meters
+from tasks.probing.plan import plan
 from tasks.settings import ProbingSettings
 
 FAMILIES = load_families()

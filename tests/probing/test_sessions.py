@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tasks.probing.campaign import offered
 from tasks.probing.catalog import load_families
 from tasks.probing.detectors import Context, evaluate
+from tasks.probing.plan import offered
 from tasks.probing.sessions import converse, declared_values, record_values, stranger_of, training_records
 from tasks.records import Asset, AssetKind
 from tasks.targets.target import Reply, Request
