@@ -61,6 +61,27 @@ def probe_selftest(
     raise typer.Exit(proof.exit_code)
 
 
+@probe_app.command("import")
+def probe_import(
+    path: Annotated[Path, typer.Argument(help="A file of the other tool, or a folder of such files.")],
+    form: Annotated[str, typer.Option("--format", help="garak or promptfoo")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the families.")],
+    licence: Annotated[str, typer.Option(help="Licence of these files, such as Apache-2.0; every family tells it.")],
+    hit: Annotated[
+        list[str] | None, typer.Option(help="garak: a reply with this text is a hit; may be repeated.")
+    ] = None,
+) -> None:
+    """Turn attack files of another tool into families of your own; what could not be said in our terms is listed."""
+    from tasks.errors import ConfigError
+    from tasks.probing.imports.pack import FORMATS, REPORT, import_pack
+
+    if form not in FORMATS:
+        raise ConfigError(f"unknown format {form!r}; one of: {', '.join(FORMATS)}")
+    for line in import_pack(path, form, out, licence, tuple(hit or ())).lines():
+        _say(line)
+    _say(f"Written to {out}, see {out / REPORT}; check: aispm probe lint {out}; run: `probing.folder` in aispm.toml")
+
+
 @probe_app.command("rates")
 def probe_rates(
     run: Annotated[str | None, typer.Option(help="Run id or its beginning; the newest run without it.")] = None,

@@ -1,0 +1,1 @@
+"""Attack files of other tools turned into ordinary families; what cannot be said in our terms is told."""
