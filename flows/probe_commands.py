@@ -68,7 +68,7 @@ def probe_import(
     out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the families.")],
     licence: Annotated[str, typer.Option(help="Licence of these files, such as Apache-2.0; every family tells it.")],
     hit: Annotated[
-        list[str] | None, typer.Option(help="garak: a reply with this text is a hit; may be repeated.")
+        list[str] | None, typer.Option(help="garak: a reply with this text, encoded or not, is a hit; may be repeated.")
     ] = None,
 ) -> None:
     """Turn attack files of another tool into families of your own; what could not be said in our terms is listed."""

