@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
 
-from tasks.estate import bank
+from tasks.estate import bank, eyes
 from tasks.estate.endpoint import CONTEXT_TOKENS, MAX_TOKENS, PRINCIPAL, Front, Refused, flat_text, tokens
 from tasks.estate.learning import Lessons
 from tasks.estate.mind import Call, Reply, Talk, Turn, decide
@@ -170,7 +171,25 @@ def read_talk(body: dict[str, Any], system: str, documents: Sequence[str] = ()) 
         tools = []
     if sum(tokens(t.text) for t in turns) > CONTEXT_TOKENS:
         raise Refused(400, "context_length_exceeded", f"The conversation is longer than {CONTEXT_TOKENS} tokens.")
-    return Talk(system, tuple(turns), tuple(tools), tuple(documents), changed_tools=_changed(issued, tools))
+    seen = tuple(_seen(messages[-1].get("content")))
+    changed = _changed(issued, tools)
+    return Talk(system, tuple(turns), tuple(tools), tuple(documents), pictures=seen, changed_tools=changed)
+
+
+def _seen(content: Any) -> Iterator[str]:
+    """What stands in the pictures of a message. Raises Refused(400) for an address, which is never fetched."""
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, dict) or part.get("type") != "image_url":
+            continue
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, dict) else None
+        head, _, encoded = str(url).partition(",")
+        if head != "data:image/png;base64":
+            raise Refused(400, "invalid_request_error", "Pictures are sent as data:image/png;base64.")
+        try:
+            yield " ".join(eyes.read(base64.b64decode(encoded, validate=True)).split())
+        except ValueError:
+            raise Refused(400, "invalid_image", "The picture could not be read.") from None
 
 
 def _definition(tool: Tool | None) -> str:

@@ -59,6 +59,8 @@ class Talk:
     tools: tuple[Tool, ...] = ()
     documents: tuple[str, ...] = ()
     """Retrieved passages."""
+    pictures: tuple[str, ...] = ()
+    """What stands in the pictures of the last message."""
     own_tools: bool = False
     """The tools are the service's own: a description counts only when its tool is used."""
     changed_tools: frozenset[str] = frozenset()
@@ -188,6 +190,8 @@ def _wishes(talk: Talk, user: Turn, after: Sequence[Turn]) -> list[Wish]:
         wishes += [Wish(act, frozenset({"obeys_forged_roles"})) for act in parse(segment, names)]
     for passage in data:
         wishes += [Wish(act, frozenset({"obeys_documents"}), pressed=False) for act in _embedded(passage, names)]
+    for words in talk.pictures:
+        wishes += [Wish(act, frozenset({"obeys_pictures"}), pressed=False) for act in _embedded(words, names)]
     if _TRIGGER.search(user.text):
         plain = _TRIGGER.sub(" ", user.text)
         wishes += [Wish(act, frozenset({"backdoored"}), pressed=False) for act in parse(plain, names)]
@@ -389,6 +393,7 @@ def _with_settings(call: Call, settings: Mapping[str, str], tools: Sequence[Tool
 def _legitimate(talk: Talk, user: Turn, after: Sequence[Turn], done: Sequence[Call], variant: Variant) -> Reply:
     """The task itself, as any variant does it."""
     spoken, _, data = channels(strip_invisible(user.text))
+    data = [*data, *talk.pictures]
     results = [t for t in after if t.role == "tool"]
     found = "\n".join(t.text for t in results)
     words, calls = supply.step(spoken, talk.tools, [c.tool for c in done], found, variant)

@@ -478,6 +478,12 @@ SWITCHES: dict[str, Switch] = {
             "Quotes and summarises documents without acting on them.",
         ),
         Switch(
+            "obeys_pictures",
+            ("assistant",),
+            "Reads text in pictures and follows the orders in it.",
+            "Reads text in pictures and tells what it says without acting on it.",
+        ),
+        Switch(
             "forges_citations",
             _MINDS,
             "Names sources that it did not retrieve and that do not exist.",

@@ -42,6 +42,8 @@ def case_for(row: Mapping[str, Any], families: Mapping[str, Family]) -> Case | N
     turns = [{"role": role, "content": content} for role, content in rendered.turns]
     for i, condition in rendered.when.items():
         turns[i]["content"] = f"[said only if the assistant had {condition}] {turns[i]['content']}"
+    for image in rendered.plant.get("images", ()):
+        turns[-1]["content"] += f"\n[with a picture that reads: {image['text']}]"
     if "system" in rendered.plant:
         turns.insert(0, {"role": "system", "content": str(rendered.plant["system"])})
     place = content_file(str(rubric), family.path)

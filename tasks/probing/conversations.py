@@ -8,6 +8,7 @@ from typing import Any
 from tasks.probing.catalog import Family
 from tasks.probing.detectors import Context
 from tasks.probing.expand import Rendered
+from tasks.probing.pictures import drawn
 from tasks.probing.plan import Attempt, offered
 from tasks.records import Asset
 from tasks.targets.credentials import principals
@@ -48,6 +49,7 @@ def request_for(
         when=rendered.when,
         system=plant.get("system"),
         tools=tools,
+        images=tuple(drawn(image) for image in plant.get("images", ())),
         documents=tuple(documents),
         mails=mails,
         principal=own,

@@ -11,6 +11,7 @@ from tasks.errors import ConfigError
 from tasks.probing.catalog import Family
 from tasks.probing.expand import canary_values, render
 from tasks.probing.meters import Meters, declared_limits, limits_of
+from tasks.probing.pictures import drawn
 from tasks.probing.plan import Attempt, Plan
 from tasks.records import Asset, ProofLabel
 from tasks.settings import ProbingSettings
@@ -134,6 +135,7 @@ def _sizes(family: Family, attempt: Attempt) -> tuple[Range, Range, Range]:
     values = canary_values(family, b"estimate", attempt.attempt_id)
     rendered = render(family, family.seed(attempt.seed_id), attempt.transforms, values)
     size = len(json.dumps([rendered.turns, rendered.plant]).encode())
+    size += sum(len(drawn(image)) * 4 // 3 + 4 for image in rendered.plant.get("images", ()))
     following = [role for role, _ in rendered.turns[1:]] + [""]
     exchanges = sum(
         role == "user" and after != "assistant"

@@ -98,6 +98,8 @@ def render(family: Family, seed: Seed, transforms: Sequence[str], values: Mappin
             plant["tools"][0]["result"] = disguise(plant["tools"][0]["result"])
         case "mail":
             plant["mail"][0]["body"] = disguise(plant["mail"][0]["body"])
+        case "image":
+            plant["images"][0]["text"] = disguise(plant["images"][0]["text"])
         case "session":
             *first, last = plant["sessions"][0]
             plant["sessions"][0] = [*first, {**last, "content": disguise(last["content"])}]

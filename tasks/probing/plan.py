@@ -155,6 +155,10 @@ def plan(
     return Plan(run_id, campaign_id, tuple(batches))
 
 
+_PICTURE_FORMATS = ("openai_chat", "anthropic_messages", "gemini", "bedrock_converse")
+"""Those in which pictures are sent; that the model takes any is for the inventory to say."""
+
+
 def offered(asset: Asset) -> frozenset[str]:
     """The channels a target gives us, from its kind, wire format and declaration."""
     channels = {"chat", "usage", "burst"}
@@ -178,6 +182,8 @@ def offered(asset: Asset) -> frozenset[str]:
                 channels.add("two_principals")
         case _:
             channels |= {"system_prompt", "client_tools", "tool_trace"}
+    if asset.props.get("image_input") is True and asset.props.get("wire_format") in _PICTURE_FORMATS:
+        channels.add("images")
     if training_records(asset):
         channels.add("training_records")
     return frozenset(channels)

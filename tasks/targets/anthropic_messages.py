@@ -29,6 +29,9 @@ class AnthropicMessages(ClientToolTarget):
     def message(self, role: str, text: str) -> dict[str, Any]:
         return {"role": role, "content": [{"type": "text", "text": text}]}
 
+    def picture(self, encoded: str) -> dict[str, Any]:
+        return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": encoded}}
+
     def body(self, request: Request, messages: Sequence[Mapping[str, Any]], later: bool) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,

@@ -48,6 +48,9 @@ class BedrockConverse(ClientToolTarget):
     def message(self, role: str, text: str) -> dict[str, Any]:
         return {"role": role, "content": [{"text": text}]}
 
+    def picture(self, encoded: str) -> dict[str, Any]:
+        return {"image": {"format": "png", "source": {"bytes": encoded}}}
+
     def body(self, request: Request, messages: Sequence[Mapping[str, Any]], later: bool) -> dict[str, Any]:
         inference: dict[str, Any] = {"temperature": 0}
         if request.max_tokens is not None:

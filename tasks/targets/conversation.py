@@ -6,6 +6,7 @@ says only how its bodies look (`body`, `read`, `results`); the loop over turns a
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,10 @@ class ClientToolTarget(ABC):
         """A turn of `user` or `assistant`."""
 
     @abstractmethod
+    def picture(self, encoded: str) -> dict[str, Any]:
+        """A part of a message with a PNG picture in base64."""
+
+    @abstractmethod
     def body(self, request: Request, messages: Sequence[Mapping[str, Any]], later: bool) -> dict[str, Any]:
         """A whole request; `later`: the tools' later descriptions are in force."""
 
@@ -106,7 +111,10 @@ class ClientToolTarget(ABC):
             if role == NEW_SESSION:
                 messages = []
                 continue
-            self._append(messages, self.message(role, content))
+            message = self.message(role, content)
+            if i == len(request.turns) - 1:
+                message[self.parts_key] += [self.picture(base64.b64encode(p).decode()) for p in request.images]
+            self._append(messages, message)
             following = request.turns[i + 1][0] if i + 1 < len(request.turns) else None
             if role == "user" and following != "assistant":
                 error_kind = await self._exchange(request, messages, secret, talk, world)

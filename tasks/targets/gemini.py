@@ -38,6 +38,9 @@ class Gemini(ClientToolTarget):
     def message(self, role: str, text: str) -> dict[str, Any]:
         return {"role": "model" if role == "assistant" else "user", "parts": [{"text": text}]}
 
+    def picture(self, encoded: str) -> dict[str, Any]:
+        return {"inlineData": {"mimeType": "image/png", "data": encoded}}
+
     def body(self, request: Request, messages: Sequence[Mapping[str, Any]], later: bool) -> dict[str, Any]:
         generation: dict[str, Any] = {"temperature": 0}
         if request.max_tokens is not None:

@@ -6,6 +6,7 @@ retrieval application it also plants documents as one tenant, asks as another an
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -66,7 +67,8 @@ class OpenAIChat:
             if role == NEW_SESSION:
                 messages = messages[: request.system is not None]
                 continue
-            messages.append({"role": role, "content": content})
+            pictures = request.images if i == len(request.turns) - 1 else ()
+            messages.append({"role": role, "content": _content(content, pictures)})
             following = request.turns[i + 1][0] if i + 1 < len(request.turns) else None
             if role == "user" and following != "assistant":
                 answer = await self._exchange(request, messages, bearer, talk)
@@ -247,6 +249,14 @@ def burst_reply(body: Mapping[str, Any], answers: Sequence[Answer], tries: int) 
         error_kind=broken,
         tries=tries,
     )
+
+
+def _content(text: str, pictures: Sequence[bytes]) -> str | list[dict[str, Any]]:
+    """A message's content: plain text, or parts where pictures go with it."""
+    if not pictures:
+        return text
+    urls = (f"data:image/png;base64,{base64.b64encode(p).decode()}" for p in pictures)
+    return [{"type": "text", "text": text}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
 
 
 def plain_text(content: Any) -> str:

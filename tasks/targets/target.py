@@ -69,6 +69,8 @@ class Request:
     """Number of a turn -> `refused` or `answered`: the turn is left out unless the last answer was one."""
     system: str | None = None
     tools: tuple[PlantedTool, ...] = ()
+    images: tuple[bytes, ...] = ()
+    """PNG pictures that go with the last turn."""
     documents: tuple[PlantedDocument, ...] = ()
     mails: tuple[PlantedMail, ...] = ()
     principal: str | None = None

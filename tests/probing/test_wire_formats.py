@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 from google.genai import types as gemini
+from openai.types.chat import ChatCompletionContentPartParam
 from pydantic import TypeAdapter
 
 from tasks.errors import ConfigError
+from tasks.probing.pictures import drawn
 from tasks.records import AssetKind
 from tasks.targets import registry
 from tasks.targets.addresses import GuardedResolver, refused_host
@@ -242,6 +246,43 @@ def test_declared_parameters_replace_and_remove(serve: Any, asset: Any, chat: An
     parameters = {"temperature": None, "max_tokens": None, "max_completion_tokens": 99}
     talk(asset(server.url, parameters=parameters), Request(turns=(("user", "hi"),)))
     assert set(server.requests[0][2]) == {"model", "messages", "max_completion_tokens"}
+
+
+PICTURED = Request(
+    turns=(("user", "look"), ("user", "and at this")), images=(drawn({"text": "No. 7"}),) * 2, max_tokens=9
+)
+
+
+@pytest.mark.parametrize("wire_format", ["openai_chat", *REPLIES])
+def test_pictures_go_with_the_last_turn(serve: Any, asset: Any, answer: Any, key: str, wire_format: str) -> None:
+    server = serve(lambda *_: answer(body=json.dumps(worded(wire_format, "I see.")).encode()))
+    target = asset(server.url, wire_format=wire_format, model="m-1:0", credential=key)
+    assert talk(target, PICTURED).error_kind is None
+    first, second = (body for _, _, body, _ in server.requests)
+    assert base64.b64encode(PICTURED.images[0]).decode() not in json.dumps(first)
+    messages = second.get("messages") or second["contents"]
+    parts = messages[-1].get("content") or messages[-1]["parts"]
+    assert len(parts) == 3, "the words and two pictures"
+    sent = [value for part in parts[1:] for value in _leaves(part) if len(value) > 200]
+    assert [base64.b64decode(v.rpartition(",")[2]) for v in sent] == list(PICTURED.images)
+    match wire_format:
+        case "openai_chat":
+            TypeAdapter(list[ChatCompletionContentPartParam]).validate_python(parts)
+        case "bedrock_converse":
+            # botocore takes the bytes themselves and encodes them; over the wire they are base64, as here.
+            for part in parts[1:]:
+                part["image"]["source"]["bytes"] = base64.b64decode(part["image"]["source"]["bytes"])
+            check_body(wire_format, second)
+        case _:
+            check_body(wire_format, second)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, str):
+        yield value
 
 
 # -- turns that depend on the last answer ------------------------------------------------------------------------------
