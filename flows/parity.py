@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from gateway.engine import VIEWS
 from gateway.pattern_files import load_patterns
 from gateway.reasons import reasons
+from gateway.views import VIEWS
 from gateway.wire import WIRE_FORMATS
 from tasks.assessment import counts as check_counts
 from tasks.discovery import SOURCES

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from gateway.decoders import Unreadable
 from gateway.egress import egress_patterns
-from gateway.engine import Engine, Hit
+from gateway.engine import Engine
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.joined import APART, Joined, apart, seams
 from gateway.pattern_files import INSTRUCTIONS, Pattern, load_patterns
@@ -24,6 +24,7 @@ from gateway.policy.injection import KINDS
 from gateway.reasons import Refusal
 from gateway.tool_poison import TOOL_POISON, poisoned
 from gateway.tools import Decision, ToolRules, definition_sha256
+from gateway.views import Hit
 
 BETWEEN = ("", " ")
 """What a reader may put between two texts: values cut at the one are whole again, groups of digits at the other."""
@@ -45,7 +46,7 @@ class Match(NamedTuple):
     scope: str
     location: str
     view: str = "raw"
-    """How the text had to be read; see `gateway.engine.Hit`."""
+    """How the text had to be read; see `gateway.views.Hit`."""
 
 
 class Seen(NamedTuple):

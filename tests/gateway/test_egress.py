@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway.egress import egress_patterns
-from gateway.engine import Engine, HyperscanMatcher, ReMatcher
+from gateway.engine import Engine
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.filter import Inspection, RuleSet
+from gateway.matchers import HyperscanMatcher, ReMatcher
 from gateway.pattern_files import load_patterns
 from gateway.policy.actions import Actions
 from gateway.policy.bundle import (

@@ -14,8 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.decoders import Unreadable
-from gateway.engine import _WIDEST, VIEWS, Engine, HyperscanMatcher, ReMatcher, _triggers
+from gateway.engine import Engine
+from gateway.matchers import WIDEST, HyperscanMatcher, ReMatcher, _triggers
 from gateway.pattern_files import INSTRUCTIONS, load_patterns
+from gateway.views import VIEWS
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "bypass"))
@@ -127,7 +129,7 @@ def test_a_sign_that_looks_like_nothing_is_no_letter_in_a_further_reading():
 
 def test_no_trigger_is_longer_than_what_is_looked_at_around_a_foreign_character():
     patterns = (*ALL, *load_patterns(INSTRUCTIONS))
-    assert max(sre_parser.parse(t.expression).getwidth()[1] for p in patterns for t in _triggers(p)) <= _WIDEST
+    assert max(sre_parser.parse(t.expression).getwidth()[1] for p in patterns for t in _triggers(p)) <= WIDEST
 
 
 @pytest.mark.parametrize("spaces", [10, 1_000, 40_000])

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.engine import Engine, HyperscanMatcher, ReMatcher
+from gateway.engine import Engine
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.filter import Inspection, RuleSet
 from gateway.leet import WORDS, plain_word, spellings
 from gateway.linear import check_linear
+from gateway.matchers import HyperscanMatcher, ReMatcher
 from gateway.pattern_files import INSTRUCTIONS, load_patterns
 from gateway.policy.bundle import (
     compose_bundle,
