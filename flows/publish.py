@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.closing import relative
 from flows.engine import Engine
 from tasks.crash import crash_point
-from tasks.lake import Lake
+from tasks.lake import STAGING, Lake
 from tasks.live_events import add_events
 from tasks.runs import Run
 from tasks.sandbox import build_sandbox
@@ -48,7 +48,7 @@ def publish_events(lake: Lake) -> None:
 def _build(lake: Lake, target: Path) -> None:
     # Listed before it is read: a file that comes in between is added again later and recognised by its events.
     event_files = lake.files("gateway_events")
-    con = lake.connect()
+    con = lake.connect(layers=STAGING)
     crash_point("publish:during")
     try:
         build_sandbox(con, target, event_files)

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.lake import Lake
+from tasks.lake import SCORES, Lake
 from tasks.settings import CONTENT_ROOT
 
 CHECKS = CONTENT_ROOT / "sql" / "checks"
@@ -82,7 +82,7 @@ def with_lake_checks(result: QualityResult, lake: Lake) -> QualityResult:
 
     A gate that could not answer leaves a row of its own, so that the other rows do not read as a pass.
     """
-    con = lake.connect()
+    con = lake.connect(keep=SCORES)
     results = list(result.results)
     if result.state == "error" and not any(one["state"] == "error" for one in results):
         results.append({"table": "", "expectation": "gate", "state": "error", "detail": result.detail})
@@ -192,7 +192,7 @@ def _validate(gx: Any, lake: Lake, run_id: str) -> dict[str, Any]:
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("lake")
     results = []
-    con = lake.connect(views=False)
+    con = lake.connect(layers=())
     for name, sql, expectations in _suites(gx.expectations, lake, run_id):
         frame = con.execute(sql, [run_id]).df()
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("run")

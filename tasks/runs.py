@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ class Run:
         self.commit("runs", [row], batch=str(seen + 1))
 
 
+@cache  # what runs is what was loaded
 def code_version() -> str:
     """A hash over the product's code and content, so that evidence says what produced it, even without git."""
     h = hashlib.sha256()

@@ -17,6 +17,8 @@ from small_target import SmallTarget
 from tasks.discovery.inventory import load_inventory
 from tasks.settings import CONTENT_ROOT
 
+pytestmark = pytest.mark.xdist_group("command_line")  # what they share takes long to make
+
 HomeMaker = Callable[..., Home]
 TargetMaker = Callable[..., SmallTarget]
 PARITY_KEYS = """asset_kinds sources checks mcp_checks rag_tests vector_tests toxic_combinations dlp_patterns

@@ -17,6 +17,8 @@ from small_target import HOSTILE, SmallTarget
 from flows.closing import closing_lines
 from flows.outcome import Outcome
 
+pytestmark = pytest.mark.xdist_group("hostile")  # what they share takes long to make
+
 NAMES = {
     "script": "<script>alert(1)</script>",
     "handler": '"><img src=x onerror=alert(1)>',

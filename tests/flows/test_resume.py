@@ -16,6 +16,7 @@ TargetMaker = Callable[..., SmallTarget]
 FEW = ("direct_override", "prefix_injection")
 
 
+@pytest.mark.full
 def test_an_open_weekly_run_is_left_to_its_own_next_call(home: HomeMaker, target: TargetMaker) -> None:
     service = target(one="refusing")
     here = home([asset_yaml("one", service.url("one"))], families=("over_refusal_benign",))

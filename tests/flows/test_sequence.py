@@ -6,6 +6,7 @@ import fcntl
 import time
 from collections.abc import Callable
 
+import pytest
 from flow_homes import Home, asset_yaml
 from small_target import SmallTarget
 
@@ -47,6 +48,7 @@ def test_ids_last_and_a_finding_closes_and_returns(home: HomeMaker, target: Targ
     assert len(discovered) == 1
 
 
+@pytest.mark.full
 def test_a_removed_asset_takes_its_findings_along(home: HomeMaker, target: TargetMaker) -> None:
     """What is no longer declared or seen is gone; its findings close and stop counting."""
     service = target(one="obedient", two="obedient")

@@ -27,6 +27,8 @@ from tasks.reporting.signing import create_keypair, load_public_key, load_signer
 from tasks.reporting.text import clean
 from tasks.settings import CONTENT_ROOT
 
+pytestmark = pytest.mark.xdist_group("report")  # what they share takes long to make
+
 Make = Callable[..., dict[str, Any]]
 KEY_ID = "0123456789abcdef"
 
