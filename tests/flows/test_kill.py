@@ -29,7 +29,9 @@ IN_FLIGHT = len(MANNERS) * 1
 PER_RUN = [name for name in tables() if name not in ("runs", "controls", "kind_controls", "control_overlaps")]
 """Tables whose rows belong to one run. Catalogues load once per edition, and `runs` tells the story of the kills."""
 
-SAMPLE = [point for n, point in enumerate(POINTS) if n % 6 == 0 or point in ("probe:during", "report:after")]
+SAMPLE = [
+    point for n, point in enumerate(POINTS) if n % 6 == 0 or point in ("probe:during", "seal:during", "report:after")
+]
 """Killed at in `make test`; all of them in `make test-full`."""
 
 HomeMaker = Callable[..., Home]
