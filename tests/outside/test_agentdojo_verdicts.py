@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from tasks.probing.campaign import plan, run_batch
+from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import load_families
 from tasks.probing.meters import Meters
+from tasks.probing.plan import plan
 from tasks.probing.selftest import run_selftests
 from tasks.records import Asset, AssetKind, ProofLabel
 from tasks.settings import ProbingSettings

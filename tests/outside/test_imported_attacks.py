@@ -16,9 +16,10 @@ import yaml
 
 from tasks.estate.estate import Estate
 from tasks.estate.variants import Variant, hardened, vulnerable
-from tasks.probing.campaign import plan, run_batch
+from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import load_families
 from tasks.probing.imports.pack import import_pack
+from tasks.probing.plan import plan
 from tasks.records import Asset, AssetKind, ProofLabel
 from tasks.settings import ProbingSettings
 

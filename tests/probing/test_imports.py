@@ -74,6 +74,7 @@ def test_an_assertion_decides_as_in_the_source(tmp_path: Path, assertion: Any, g
 
 UNMAPPED: list[dict[str, Any]] = [
     {"type": "javascript", "value": "output.length < 10"},
+    {"type": "not-contains", "value": ["x"]},
     {"type": "not-is-refusal"},  # a rate of the control group, never a finding
     {"type": "similar", "value": "x", "threshold": 0.8},
     {"type": "promptfoo:redteam:pii"},
@@ -93,6 +94,24 @@ def test_what_cannot_be_said_is_told_and_never_passes(tmp_path: Path, assertion:
     assert verdict(family, "All is well.") == "undecided"
     assert f"- not imported: assertion `{assertion['type']}` (1 times: x.json)" in made.lines()
     assert (tmp_path / "out" / "IMPORT.md").read_text().count(f"`{assertion['type']}`") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "seeds", "told"),
+    [
+        ({"threshold": 0.5}, 1, "assertions under `threshold`"),
+        ({"options": {"transform": "output.trim()"}}, 1, "assertions under `transform`"),
+        ({"options": {"prefix": "Hello. "}}, 0, "a test whose prompts are changed by `prefix`"),
+        ({"prompts": ["one"]}, 0, "a test whose prompts are changed by `prompts`"),
+    ],
+)
+def test_what_changes_a_test_is_not_passed_over(tmp_path: Path, fields: dict[str, Any], seeds: int, told: str) -> None:
+    check = {"type": "not-contains", "value": "PWNED"}
+    config = {"prompts": ["Go."], "tests": [{"assert": [check], **fields}, {"vars": {"x": "y"}, "assert": [check]}]}
+    made, families = imported(tmp_path, "x.json", json.dumps(config), "promptfoo")
+    assert any(told in line for line in made.lines())
+    scored = [f for f in families.values() if verdict(f, "so: PWNED") == "undecided"]
+    assert sum(len(f.seeds) for f in scored) == seeds
 
 
 def test_assertions_that_no_reply_can_meet_are_told(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ SUFFIXES = (".yaml", ".yml", ".json")
 MAX_TESTS = 20_000
 """Combinations of prompts, tests and listed variables of one file."""
 _HOLE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
+_OTHER_PROMPT = frozenset({"prefix", "suffix", "transformVars", "disableVarExpansion"})
+_OTHER_REPLY = frozenset({"transform", "postprocess"})
+_SCORES = frozenset({"threshold", "assertScoringFunction"})
 _UNRELATED = "Something quite different."
 
 
@@ -34,8 +37,10 @@ def read(text: str, path: Path) -> tuple[list[Attack], int, Counter[str]]:
     if not isinstance(data, dict) or not isinstance(data.get("tests"), list):
         raise ConfigError("a promptfoo file has a list `tests:`", path, lines.get(("tests",), 1))
     lost: Counter[str] = Counter()
+    if data.get("scenarios"):
+        lost["`scenarios`, which make tests of their own"] += 1
     prompts = list(_prompts(data.get("prompts", ["{{prompt}}"]), lost))
-    default = data.get("defaultTest") if isinstance(data.get("defaultTest"), dict) else {}
+    default = _mapping(data, "defaultTest")
     attacks: list[Attack] = []
     count = 0
     for test in data["tests"]:
@@ -43,8 +48,19 @@ def read(text: str, path: Path) -> tuple[list[Attack], int, Counter[str]]:
             lost["a test in another file" if isinstance(test, str) else "a test that is no mapping"] += 1
             count += 1
             continue
+        fields = {**default, **test}
+        options = {**_mapping(default, "options"), **_mapping(test, "options")}
+        if changed := sorted((_OTHER_PROMPT & set(options)) | ({"prompts"} & set(test))):
+            lost[f"a test whose prompts are changed by `{changed[0]}`"] += 1
+            count += 1
+            continue
         given = {**_mapping(default, "vars"), **_mapping(test, "vars")}
-        decision = _decision([*_list(default, "assert"), *_list(test, "assert")], given, lost)
+        assertions = [*_list(default, "assert"), *_list(test, "assert")]
+        if scored := sorted((_SCORES & set(fields)) | (_OTHER_REPLY & set(options))):
+            # One assertion that fails does not fail such a test, or not on the reply as it came.
+            lost[f"assertions under `{scored[0]}`"] += len(assertions)
+            assertions = []
+        decision = _decision(assertions, given, lost)
         for prompt, values in itertools.product(prompts, _combinations(given)):
             count += 1
             if count > MAX_TESTS:
@@ -159,7 +175,7 @@ def _mapped(kind: str, value: Any) -> list[Check] | None:
         return None
     words = [re.escape(str(v)) for v in values]
     match base:
-        case "contains" | "icontains" if len(words) == 1:
+        case "contains" | "icontains" if not isinstance(value, list):
             patterns, example = [words[0]], str(value)
         case "contains-any" | "icontains-any":
             patterns, example = [f"(?:{'|'.join(words)})"], str(values[0])
@@ -167,9 +183,9 @@ def _mapped(kind: str, value: Any) -> list[Check] | None:
             patterns, example = ["\\A" + "".join(f"(?=.*{w})" for w in words)], " ".join(map(str, values))
         case "contains-all" | "icontains-all":
             patterns, example = words, " ".join(map(str, values))
-        case "starts-with" if len(words) == 1:
+        case "starts-with" if not isinstance(value, list):
             patterns, example = [rf"\A{words[0]}"], str(value)
-        case "equals" if len(words) == 1:
+        case "equals" if not isinstance(value, list):
             patterns, example = [rf"\A{words[0]}\Z"], str(value)
         case "regex" if isinstance(value, str) and (made := example_of(value)) is not None:
             patterns, example, flags = [value], made, ""
