@@ -306,8 +306,26 @@ def _judges(con: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 
 
 def _judging_limits(con: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
-    """What readers must know of live judges: test doubles, a meta-judge not independent, what left the machine."""
+    """What readers must know of the judges: no calibration, quarantine, test doubles, a dependent meta-judge, egress."""
     limits = []
+    judged = _one(
+        con,
+        """select count(*) filter (calibration = 'uncalibrated') as uncalibrated, count(*) as n
+           from verdicts where run_id = ? and decided_by = 'judges'""",
+        run_id,
+    )
+    if judged and judged["uncalibrated"]:
+        limits.append(
+            f"Judges' confidence is uncalibrated for {judged['uncalibrated']} of {judged['n']} verdicts: "
+            "too few human-labelled attempts for a calibration."
+        )
+    for row in _rows(
+        con,
+        """select judge_id, count(*) as n from votes where run_id = ? and purpose = 'case' and quarantined
+           group by judge_id order by judge_id""",
+        run_id,
+    ):
+        limits.append(f"Judge {row['judge_id']} is in quarantine: {row['n']} of its votes count for nothing.")
     doubles = _rows(
         con,
         """select distinct judge_id from votes where run_id = ? and proof_label = 'official_shape_fake'
@@ -443,8 +461,6 @@ def _gaps(posture: Mapping[str, Any], waiting: int, no_control_view: bool) -> li
         gaps.append("No probe was run.")
     if posture["labels"]["judges"] == "offline judges":
         gaps.append("Offline judges voted: rules and text comparison stood in for language models.")
-    if posture["judges"]:
-        gaps.append("Judges' confidence is uncalibrated: no set of human-labelled attempts was used.")
     for judge in posture["judges"]:
         if judge["error"] * ERROR_RATE_SHOWN > judge["votes"]:
             gaps.append(f"{judge['error']} of {judge['votes']} votes of judge {judge['judge_id']} are errors.")

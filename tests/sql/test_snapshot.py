@@ -128,7 +128,7 @@ def test_gateway_exceptions_judges_and_evidence(posture: dict[str, Any]) -> None
         "2 check result(s) are unknown",
         "1 of 10 attempts against Support assistant ended in an error",
         "Offline judges voted",
-        "uncalibrated",
+        "uncalibrated for 4 of 4 verdicts",
         "1 of 4 votes of judge j3-similarity are errors.",
         "1 attempt(s) wait for a human reviewer.",
         "Data quality failed: 1 of 3 expectations.",
@@ -163,6 +163,20 @@ def test_a_run_with_nothing_in_it_is_all_gaps() -> None:
     )
     assert "The run is started: parts of the plan were not carried out." in bare["gaps"]
     assert "The run is not sealed: its evidence carries no signed root." in bare["gaps"]
+
+
+def test_a_report_names_judges_in_quarantine_and_only_what_is_uncalibrated() -> None:
+    con = empty_lake()
+    for table, given in rows().items():
+        if table == "verdicts":
+            given = [{**r, "p_ppm": 900_000 if r["decided_by"] == "judges" else None} for r in given]
+        if table == "judge_votes":
+            given = [{**r, "quarantined": r["judge_id"] == "j2-lexical"} for r in given]
+        insert(con, table, given)
+    create_views(con)
+    gaps = build_posture(con, R2, catalogs=[], code_version="c0de")["gaps"]
+    assert "Judge j2-lexical is in quarantine: 4 of its votes count for nothing." in gaps
+    assert not [gap for gap in gaps if "uncalibrated" in gap]
 
 
 def test_an_unknown_run_is_named(lake: duckdb.DuckDBPyConnection) -> None:
