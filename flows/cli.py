@@ -6,18 +6,17 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 unexp
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.invocation import invocation
+from flows.invocation import Json, emit, invocation
 from flows.judge_commands import judge_app, review_app
 from flows.policy_commands import policy_app
 from flows.probe_commands import diff, probe_app
@@ -51,7 +50,6 @@ for name, sub in (
     app.add_typer(sub, name=name)
 app.command("diff")(diff)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 ProgressMode = Annotated[str, typer.Option("--progress", help="auto, plain or none")]
 
 
@@ -87,11 +85,6 @@ def main() -> None:
 
         typer.echo(f"aispm: unexpected {type(e).__name__}: {inert(e)}; -v shows where", err=True)
         sys.exit(1)
-
-
-def emit(document: dict[str, Any]) -> None:
-    """One JSON object on stdout."""
-    typer.echo(json.dumps(document, ensure_ascii=False, default=str))
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -364,7 +357,7 @@ def parity(as_json: Json = False) -> None:
 
     counted = figures()
     if as_json:
-        typer.echo(json.dumps(counted))
+        emit(counted)
     else:
         for name, value in counted.items():
             typer.echo(f"{name:<22} {value:>7}")

@@ -1,13 +1,18 @@
-"""The options before the sub-command, for all files of commands."""
+"""What all files of commands share: the options before the sub-command, and how they answer."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from tasks.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @dataclass
@@ -34,3 +39,15 @@ class Invocation:
 
 
 invocation = Invocation()
+
+
+def emit(document: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    typer.echo(json.dumps(document, ensure_ascii=False, default=str))
+
+
+def say(line: object) -> None:
+    """One line for people; it may hold data of the estate, so control characters are made visible."""
+    from flows.closing import inert
+
+    typer.echo(inert(line))

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.invocation import invocation
+from flows.invocation import Json, emit, invocation, say
 
 judge_app = typer.Typer(help="The judges: health, quarantine, asking again.", no_args_is_help=True)
 review_app = typer.Typer(help="Attempts that wait for a person, and decisions on them.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reason = Annotated[str, typer.Option(help="Why; kept as evidence.")]
-
-
-def _settings() -> Any:
-    return invocation.settings()
 
 
 def _lake() -> Any:
     from tasks.lake import Lake
 
-    return Lake(_settings().lake)
-
-
-def _emit(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, default=str))
-
-
-def _say(line: str) -> None:
-    from flows.closing import inert
-
-    typer.echo(inert(line))
+    return Lake(invocation.settings().lake)
 
 
 # -- review -----------------------------------------------------------------------------------------------------------
@@ -52,7 +36,7 @@ def review_ls(
 
     rows = waiting(_lake(), family, decided=decided)
     if as_json:
-        _emit({"schema": "aispm.reviews/1", "reviews": rows})
+        emit({"schema": "aispm.reviews/1", "reviews": rows})
         return
     columns = ["review_id", "family_id", "proposal", "reason"] + (["label", "reviewer"] if decided else [])
     shown = [[row["review_id"][:10], *(row[c] for c in columns[1:])] for row in rows]
@@ -68,13 +52,13 @@ def review_show(
     from flows.review import find, read_families
     from flows.review_text import review_lines
 
-    settings = _settings()
+    settings = invocation.settings()
     found = find(_lake(), review)
     if as_json:
-        _emit({"schema": "aispm.review/1", **found})
+        emit({"schema": "aispm.review/1", **found})
         return
     for line in review_lines(found, read_families(settings)):
-        _say(line)
+        say(line)
 
 
 @review_app.command("decide")
@@ -89,14 +73,14 @@ def review_decide(
     """Label an attempt: overrides every judge, moves the finding, and feeds calibration."""
     from flows.review import decide, read_families
 
-    settings = _settings()
+    settings = invocation.settings()
     families = read_families(settings)
     done = decide(settings, families, review, label, reviewer=reviewer, reason=reason, again=again)
     if as_json:
-        _emit({"schema": "aispm.decision/1", **done})
+        emit({"schema": "aispm.decision/1", **done})
         return
     finding = f"; the finding is {done['finding']}" if done["finding"] else ""
-    _say(f"{done['review_id'][:10]} is {done['label']} by {reviewer}{finding}   run {done['run_id']}")
+    say(f"{done['review_id'][:10]} is {done['label']} by {reviewer}{finding}   run {done['run_id']}")
 
 
 # -- judges -----------------------------------------------------------------------------------------------------------
@@ -111,12 +95,12 @@ def judge_estimate(as_json: Json = False) -> None:
     from flows.rejudge import estimated
     from flows.review import read_families
 
-    settings = _settings()
+    settings = invocation.settings()
     cases, rows = estimated(settings, read_families(settings))
     if as_json:
-        _emit({"schema": "aispm.estimate/1", "cases": cases, "judges": [asdict(row) for row in rows]})
+        emit({"schema": "aispm.estimate/1", "cases": cases, "judges": [asdict(row) for row in rows]})
         return
-    _say(f"{cases} attempts are open to judges. Upper bounds, nothing is sent:")
+    say(f"{cases} attempts are open to judges. Upper bounds, nothing is sent:")
     shown = [
         [
             row.judge,
@@ -131,7 +115,7 @@ def judge_estimate(as_json: Json = False) -> None:
     ]
     show_table(["judge", "model", "host", "redaction", "requests", "tokens", "usd"], shown, truncated=False)
     total = sum(row.micro_usd for row in rows) / 1e6
-    _say(f"At most {total:.4f} USD; the limit of one run is {settings.judging.max_usd:.2f} (judging.max_usd)")
+    say(f"At most {total:.4f} USD; the limit of one run is {settings.judging.max_usd:.2f} (judging.max_usd)")
 
 
 @judge_app.command("rerun")
@@ -142,12 +126,12 @@ def judge_rerun(
     from flows.rejudge import rerun
     from flows.review import read_families
 
-    settings = _settings()
+    settings = invocation.settings()
     asked, left = rerun(settings, read_families(settings), run)
     if as_json:
-        _emit({"schema": "aispm.rerun/1", "asked": asked, "left": left})
+        emit({"schema": "aispm.rerun/1", "asked": asked, "left": left})
     else:
-        _say(
+        say(
             f"{asked} attempts judged again, {left} still without two valid votes"
             if asked
             else "nothing to judge again"
@@ -166,11 +150,11 @@ def judge_release(
     """Test a quarantined judge on fresh gold rows and release it if it passes."""
     from flows.rejudge import release
 
-    health = release(_settings(), judge, by=by, reason=reason)
+    health = release(invocation.settings(), judge, by=by, reason=reason)
     if as_json:
-        _emit({"schema": "aispm.release/1", "judge": judge, "gold": health.gold, "right": health.right})
+        emit({"schema": "aispm.release/1", "judge": judge, "gold": health.gold, "right": health.right})
     else:
-        _say(f"{judge} is released by {by}: {health.right} of {health.gold} gold rows right, {health.flips} flips")
+        say(f"{judge} is released by {by}: {health.right} of {health.gold} gold rows right, {health.flips} flips")
 
 
 @judge_app.command("health")
@@ -191,10 +175,10 @@ def judge_health(
     if html is not None:
         html.write_text(render_health(document), encoding="utf-8")
     if as_json:
-        _emit(document)
+        emit(document)
         return
     for title, columns, rows in health_tables(document):
-        _say(f"\n{title}")
+        say(f"\n{title}")
         show_table(columns, rows, truncated=False)
     if html is not None:
-        _say(f"\npage: {html}")
+        say(f"\npage: {html}")

@@ -9,7 +9,7 @@ from flows.engine import Engine
 from flows.inputs import mapped_kinds, mappings_version
 from tasks.assessment import load_checks
 from tasks.crash import crash_point
-from tasks.current import latest_versions
+from tasks.current import VERDICTS_IN_FORCE, latest_versions
 from tasks.findings import finding_rows, from_check_results, from_verdicts, of_gone_assets
 from tasks.lake import Lake
 from tasks.mapping.catalog import control_rows, load_catalogs
@@ -71,14 +71,7 @@ def verdicts_in_force(lake: Lake, run_id: str) -> list[dict[str, Any]]:
     """Per asset and family of a run's attempts: verdicts in force (human before judges before evidence, then the
     newest), and how many undecided ones propose `vulnerable` to a human."""
     return lake.query(
-        """with in_force as (
-               select * from lake.verdicts
-               qualify row_number() over (
-                   partition by attempt_id
-                   order by case decided_by when 'human' then 0 when 'judges' then 1 else 2 end,
-                            decided_at desc, method_version desc
-               ) = 1
-           ),
+        f"""with in_force as ({VERDICTS_IN_FORCE}),
            requests as (
                select * from lake.reviews where label is null
                qualify row_number() over (partition by attempt_id order by requested_at desc, review_id desc) = 1
@@ -93,7 +86,7 @@ def verdicts_in_force(lake: Lake, run_id: str) -> list[dict[str, Any]]:
            from lake.probe_attempts a
            join in_force v using (attempt_id)
            left join requests r using (attempt_id)
-           where a.run_id = ? group by all order by a.asset_id, a.family_id""",
+           where a.run_id = ? group by all order by a.asset_id, a.family_id""",  # noqa: S608 - a constant
         [run_id],
     )
 

@@ -6,13 +6,14 @@ Exit codes as everywhere: 2 usage, 4 a root still lacks signatures, 5 something 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from flows.invocation import Json, emit
 
 if TYPE_CHECKING:
     from tasks.policy.folder import Folder
@@ -29,7 +30,6 @@ RootKeys = Annotated[
 ]
 Days = Annotated[int, typer.Option(help="Days until the policy expires: how long a withheld one can be hidden.", min=1)]
 RootDays = Annotated[int, typer.Option(help="Days until the root expires.", min=1)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @policy_app.command("init")
@@ -67,7 +67,7 @@ def init(
     if waiting is not None:
         _waits(waiting, as_json)
     if as_json:
-        _emit({"schema": "aispm.policy_folder/1", "folder": str(folder), "root": str(made.published_root(1))})
+        emit({"schema": "aispm.policy_folder/1", "folder": str(folder), "root": str(made.published_root(1))})
     else:
         typer.echo(f"made {folder}: edit {made.draft.name}, or `aispm policy add-agent {folder} ID`")
         typer.echo(f'install gateways with [policy] root = "{made.published_root(1)}"')
@@ -218,10 +218,10 @@ def verify(
         policy, trusted = check(path, installed=root, gateway_id=gateway, now=_now())
     except PolicyError as e:
         if as_json:
-            _emit({"schema": "aispm.policy_check/1", "ok": False, "reason": e.detail})
+            emit({"schema": "aispm.policy_check/1", "ok": False, "reason": e.detail})
         raise
     if as_json:
-        _emit(
+        emit(
             {
                 "schema": "aispm.policy_check/1",
                 "ok": True,
@@ -274,7 +274,7 @@ def status(
 
     document = ask(url, token, ca)
     if as_json:
-        _emit(document)
+        emit(document)
     policy, gateways = document["policy"], document["gateways"]
     if not as_json and policy is not None:
         typer.echo(f"version {policy['version']}, epoch {policy['epoch']}, root {policy['root_version']}")
@@ -301,7 +301,7 @@ def _published(done: Published | Pending, as_json: bool) -> None:
         _waits(done, as_json)
         return
     if as_json:
-        _emit(
+        emit(
             {
                 "schema": "aispm.policy_publication/1",
                 "epoch": done.epoch,
@@ -326,14 +326,10 @@ def _waits(pending: Pending, as_json: bool) -> None:
     from tasks.errors import IncompleteError
 
     if as_json:
-        _emit({"schema": "aispm.policy_pending/1", "root": str(pending.path), "lacks": pending.lacks})
+        emit({"schema": "aispm.policy_pending/1", "root": str(pending.path), "lacks": pending.lacks})
     raise IncompleteError(
         f"{pending.lacks}; let holders run `aispm policy sign {pending.path} --key …`, then `aispm policy publish`"
     )
-
-
-def _emit(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, default=str))
 
 
 def _now() -> dt.datetime:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from flows.invocation import invocation
+from flows.invocation import Json, emit, invocation, say
 
 probe_app = typer.Typer(
     help="The probe families: list, count, check, prove, and what they measured.", no_args_is_help=True
 )
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-
-
-def _settings() -> Any:
-    return invocation.settings()
-
-
-def _emit(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, default=str))
-
-
-def _say(line: str) -> None:
-    from flows.closing import inert
-
-    typer.echo(inert(line))
 
 
 @probe_app.command("selftest")
@@ -50,14 +33,14 @@ def probe_selftest(
     from flows.probe_selftest import prove
 
     proof = prove(
-        _settings(), families=_list(families), switches=_list(switches), seeds_per_cell=seeds_per_cell,
+        invocation.settings(), families=_list(families), switches=_list(switches), seeds_per_cell=seeds_per_cell,
         live=not replay_only, out=out, progress_mode=progress,
     )  # fmt: skip
     if as_json:
-        _emit(proof.document())
+        emit(proof.document())
     else:
         for line in proof.lines():
-            _say(line)
+            say(line)
     raise typer.Exit(proof.exit_code)
 
 
@@ -78,8 +61,8 @@ def probe_import(
     if form not in FORMATS:
         raise ConfigError(f"unknown format {form!r}; one of: {', '.join(FORMATS)}")
     for line in import_pack(path, form, out, licence, tuple(hit or ())).lines():
-        _say(line)
-    _say(f"Written to {out}, see {out / REPORT}; check: aispm probe lint {out}; run: `probing.folder` in aispm.toml")
+        say(line)
+    say(f"Written to {out}, see {out / REPORT}; check: aispm probe lint {out}; run: `probing.folder` in aispm.toml")
 
 
 @probe_app.command("rates")
@@ -92,14 +75,14 @@ def probe_rates(
     from flows.asking import show_table
     from flows.rates import rates, table
 
-    found = rates(_settings(), run, k)
+    found = rates(invocation.settings(), run, k)
     if as_json:
-        _emit(found.document())
+        emit(found.document())
         return
     columns, rows = table(found)
     show_table(columns, rows, truncated=False)
     for line in found.notes():
-        _say(line)
+        say(line)
 
 
 @probe_app.command("plan-n")
@@ -119,10 +102,10 @@ def probe_plan_n(
 
     numbers = plan_numbers(families, before, after, power, clean_below, half_width)
     if as_json:
-        _emit({"schema": "aispm.plan_n/1", **numbers.values})
+        emit({"schema": "aispm.plan_n/1", **numbers.values})
     else:
         for line in numbers.lines:
-            _say(line)
+            say(line)
 
 
 def diff(
@@ -136,20 +119,20 @@ def diff(
     from flows.asking import show_table
     from flows.compare import diff_runs, document, lines, reasons
 
-    found = diff_runs(_settings(), before, after)
+    found = diff_runs(invocation.settings(), before, after)
     why, code = reasons(found)
     if as_json:
-        _emit(document(found))
+        emit(document(found))
     else:
         columns, rows, said = lines(found, everything=everything)
         if rows:
             show_table(columns, rows, truncated=False)
         for line in said:
-            _say(line)
+            say(line)
         for line in why:
-            _say(f"{'WORSE' if code == 3 else 'GATE'}     {line}")
+            say(f"{'WORSE' if code == 3 else 'GATE'}     {line}")
         if not why:
-            _say("No family is significantly worse.")
+            say("No family is significantly worse.")
     raise typer.Exit(code if gate else 0)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.judge import BATCH, calibrate, judge_batch, panel_of, record_egress
 from flows.side_run import JUDGING, side_run
+from tasks.current import VERDICTS_IN_FORCE
 from tasks.errors import ConfigError, IncompleteError
 from tasks.judging.anchors import read_quarantined
 from tasks.judging.asking import ask_judges
@@ -33,19 +34,12 @@ def failed_attempts(lake: Lake, run_id: str | None = None) -> list[dict[str, Any
     if run_id is not None and not lake.query("select 1 from lake.runs where run_id = ? limit 1", [run_id]):
         raise ConfigError(f'there is no run `{run_id}`; `aispm sql "from runs"` lists them')
     return lake.query(
-        """with in_force as (
-               select * from lake.verdicts
-               qualify row_number() over (
-                   partition by attempt_id
-                   order by case decided_by when 'human' then 0 when 'judges' then 1 else 2 end,
-                            decided_at desc, method_version desc
-               ) = 1
-           )
+        f"""with in_force as ({VERDICTS_IN_FORCE})
            select a.*, (
                select coalesce(max(v.repeat), 0) from lake.judge_votes v where v.attempt_id = a.attempt_id
            ) as repeats
            from lake.probe_attempts a join in_force v using (attempt_id)
-           where a.run_id = ? and v.reason = 'judges_unavailable' order by a.attempt_id""",
+           where a.run_id = ? and v.reason = 'judges_unavailable' order by a.attempt_id""",  # noqa: S608 - a constant
         [wanted],
     )
 

@@ -9,6 +9,15 @@ from tasks.discovery import assets_from_rows
 from tasks.lake import Lake
 from tasks.records import Asset
 
+VERDICTS_IN_FORCE = """select * from lake.verdicts
+    qualify row_number() over (
+        partition by attempt_id
+        order by case decided_by when 'human' then 0 when 'judges' then 1 else 2 end,
+                 decided_at desc, method_version desc
+    ) = 1"""
+"""One row per attempt that a method decided: human before judges before evidence, then the newest, as in the view
+`int_adjudicated`."""
+
 
 def latest_versions(lake: Lake) -> list[dict[str, Any]]:
     """The newest `asset_versions` row of every asset, absent ones included."""

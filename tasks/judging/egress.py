@@ -7,7 +7,6 @@ the case as it was stored; `none` sends nothing, so that only offline judges vot
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,7 +27,6 @@ _TAIL = 0.3
 """Share kept from the end: what is complied with after a long preamble stands there."""
 _CUT_MARK = re.compile(r"\[…\d+ characters left out…\]")
 _REDACTED = re.compile(r"\[REDACTED:[a-z0-9_]+\]")
-_scanning = threading.Lock()  # the matcher's scratch space serves one thread at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,7 @@ def shown(case: Case, mode: str) -> Shown:
 def redacted(text: str) -> str:
     """`text` with each secret, card and piece of personal data replaced by its kind. Raises NotRedactable."""
     try:
-        with _scanning:
-            hits = _engine().scan(text)
+        hits = _engine().scan(text)
     except Unreadable:
         raise NotRedactable("more is hidden in the text than is decoded") from None
     pieces: list[str] = []

@@ -306,7 +306,7 @@ def _judges(con: duckdb.DuckDBPyConnection, run_id: str) -> list[Row]:
 
 
 def _judging_limits(con: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
-    """What readers must know of the judges: no calibration, quarantine, test doubles, a dependent meta-judge, egress."""
+    """What readers must know of the judges: calibration, quarantine, test doubles, a dependent meta-judge, egress."""
     limits = []
     judged = _one(
         con,
