@@ -11,12 +11,13 @@ from typing import Any
 
 from flows.progress import shown
 from tasks.errors import ConfigError
+from tasks.estate.switches import SWITCHES
 from tasks.probing.catalog import load_families
 from tasks.probing.matrix import MOST_ERRORS, Matrix, Size, run_matrix
 from tasks.probing.matrix_page import as_html, as_markdown, document
 from tasks.probing.mutation import Removed, dead_assertions
 from tasks.probing.selftest import SelftestResult, run_selftests
-from tasks.settings import Settings
+from tasks.settings import PROBES, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,13 @@ def prove(
     # Whole clauses only: single conditions may guard against what no example can show.
     dead = [d for d in dead_assertions(wanted) if d.condition is None]
     matrix = None
-    if live:
+    # The bank knows the weaknesses of the built-in families; one of your own that names another has its examples only.
+    shown_by_bank = {n: f for n, f in known.items() if f.path.is_relative_to(PROBES) or f.bank_switch in SWITCHES}
+    only = tuple(name for name in families if name in shown_by_bank)
+    if live and (only or not families):
         with shown(progress_mode) as display:
             matrix = run_matrix(
-                known, only=families, switches=switches, size=Size(cell_seeds=seeds_per_cell),
+                shown_by_bank, only=only, switches=switches, size=Size(cell_seeds=seeds_per_cell),
                 progress=lambda done, total, note: display.update("selftest", done, total, note),
             )  # fmt: skip
     seconds = time.monotonic() - started
