@@ -117,7 +117,8 @@ class Matrix:
             return Mark.JUDGED if judged and cell.shown - twin.shown else Mark.MISSES
         if not cell.fired:
             return Mark.SILENT
-        return Mark.OVERLAP if switch in family.bank_overlaps else Mark.UNDECLARED
+        declared = SWITCHES[switch].manner or switch in family.bank_overlaps
+        return Mark.OVERLAP if declared else Mark.UNDECLARED
 
     def problems(self) -> list[str]:
         """Everything that disproves the bank or a family, in sentences."""
