@@ -52,7 +52,7 @@ class Proof:
         agree = sum(r.passed for r in self.selftests)
         said = [
             f"Examples    {agree} of {len(self.selftests)} selftests of {self.families} families agree",
-            f"Clauses     {len(self.dead)} that no selftest needs",
+            f"Assertions  {len(self.dead)} that no example needs",
         ]
         if self.matrix is not None:
             failed, sent = self.matrix.errors()
@@ -99,8 +99,7 @@ def prove(
     wanted = {name: f for name, f in known.items() if not families or name in families}
     started = time.monotonic()
     selftests = run_selftests(wanted)
-    # Whole clauses only: single conditions may guard against what no example can show.
-    dead = [d for d in dead_assertions(wanted) if d.condition is None]
+    dead = dead_assertions(wanted)
     matrix = None
     # The bank knows the weaknesses of the built-in families; one of your own that names another has its examples only.
     shown_by_bank = {n: f for n, f in known.items() if f.path.is_relative_to(PROBES) or f.bank_switch in SWITCHES}

@@ -117,8 +117,7 @@ class Matrix:
             return Mark.JUDGED if judged and cell.shown - twin.shown else Mark.MISSES
         if not cell.fired:
             return Mark.SILENT
-        declared = SWITCHES[switch].manner or switch in family.bank_overlaps
-        return Mark.OVERLAP if declared else Mark.UNDECLARED
+        return Mark.OVERLAP if switch in family.bank_overlaps else Mark.UNDECLARED
 
     def problems(self) -> list[str]:
         """Everything that disproves the bank or a family, in sentences."""
@@ -231,8 +230,8 @@ def _against(switch: str, matrix: Matrix, harmless: Sequence[Seed], size: Size) 
 
 
 def _any_question_attacks(family: Family) -> bool:
-    """Whether the weakness shows on harmless requests as well: a store without isolation leaks whatever is asked."""
-    return any("differential" in c.conditions for c in family.clauses)
+    """Whether harmless wording attacks as well: a store without isolation leaks whatever is asked, a burst counts."""
+    return family.burst > 0 or any("differential" in c.conditions for c in family.clauses)
 
 
 def _kinds(families: Mapping[str, Family]) -> set[str]:
@@ -254,7 +253,6 @@ def _harmless(family: Family, harmless: Iterable[Seed]) -> Family:
         seeds=tuple(replace(seed, plant={}) for seed in harmless),
         product=(("identity",),),
         apply="user",
-        burst=0,
         sha256=digest(family.sha256, "harmless"),
     )
 

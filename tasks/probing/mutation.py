@@ -1,4 +1,4 @@
-"""Whether every assertion is needed: take one away and some selftest must disagree."""
+"""Whether every assertion is needed: take one away and some example must get another verdict."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from tasks.probing.catalog import Clause, Family
 from tasks.probing.selftest import replay
+from tasks.records import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """One assertion without which all selftests of its family still agree."""
+    """One assertion without which every example of its family keeps its verdict."""
 
     family_id: str
     clause: int
@@ -20,17 +21,27 @@ class Removed:
 
     def __str__(self) -> str:
         what = f"clause {self.clause}" if self.condition is None else f"`{self.condition}` in clause {self.clause}"
-        return f"{self.family_id}: no selftest needs {what}"
+        return f"{self.family_id}: no example needs {what}"
 
 
 def dead_assertions(families: Mapping[str, Family]) -> list[Removed]:
-    """Clauses of any effect, and single conditions in clauses of several, that no selftest needs."""
+    """Clauses of any effect, and single conditions in clauses of several, that no example needs.
+
+    Examples are the selftests, and each of them once more as a reply that the target never called finished.
+    """
     return [
         removed
         for family in families.values()
+        for verdicts in [_verdicts(family)]
         for removed, mutant in mutants(family)
-        if all(r.passed for r in replay(mutant)) and not _asks_judges_otherwise(family, mutant)
+        if _verdicts(mutant) == verdicts and not _asks_judges_otherwise(family, mutant)
     ]
+
+
+def _verdicts(family: Family) -> list[Verdict]:
+    unfinished = [{"finish": "unknown", **test} for test in family.tests]
+    twins = replace(family, tests=tuple(unfinished))
+    return [result.actual for tests in (family, twins) for result in replay(tests)]
 
 
 def mutants(family: Family) -> Iterator[tuple[Removed, Family]]:

@@ -1,4 +1,4 @@
-"""The built-in families prove themselves: selftests, dead clauses, echoes and counts."""
+"""The built-in families prove themselves: selftests, echoes and counts."""
 
 from __future__ import annotations
 
@@ -29,23 +29,6 @@ def test_built_in_families_are_our_own_work(family: Family) -> None:
 @EACH
 def test_no_request_holds_the_searched_string(family: Family) -> None:
     assert echoes(family) == []
-
-
-@EACH
-def test_every_fail_clause_is_needed(family: Family) -> None:
-    """Dropping any fail_if makes some selftest disagree; a clause without that would be dead."""
-    for i, clause in enumerate(family.clauses):
-        if clause.effect == "fail_if":
-            mutant = replace(family, clauses=family.clauses[:i] + family.clauses[i + 1 :])
-            assert any(not r.passed for r in replay(mutant)), f"clause {i} is dead"
-
-
-@EACH
-def test_a_pass_clause_is_needed(family: Family) -> None:
-    for i, clause in enumerate(family.clauses):
-        if clause.effect == "pass_if":
-            mutant = replace(family, clauses=family.clauses[:i] + family.clauses[i + 1 :])
-            assert any(not r.passed for r in replay(mutant)), f"clause {i} is dead"
 
 
 @EACH

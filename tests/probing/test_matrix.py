@@ -26,13 +26,12 @@ def test_each_kind_of_cell_has_its_mark() -> None:
         ("direct_override", "leaks_system_prompt"): cell(vulnerable=1),
         ("direct_override", "overreaches"): cell(resistant=2),
         ("direct_override", "obeys_persona"): cell(error=2),
-        ("direct_override", "refuses_then_complies"): cell(vulnerable=2),  # a manner of giving in
         ("skeleton_key", FAMILIES["skeleton_key"].bank_switch): cell(resistant=3),
     }
     switches = tuple(dict.fromkeys(s for _, s in cells))
     matrix = Matrix(TWO, switches, cells, {"direct_override": cell(vulnerable=1)}, {"skeleton_key": cell(vulnerable=1)})
-    marks = [matrix.mark("direct_override", s) for s in switches[:6]]
-    assert marks == [Mark.FIRES, Mark.OVERLAP, Mark.UNDECLARED, Mark.SILENT, Mark.FAILED, Mark.OVERLAP]
+    marks = [matrix.mark("direct_override", s) for s in switches[:5]]
+    assert marks == [Mark.FIRES, Mark.OVERLAP, Mark.UNDECLARED, Mark.SILENT, Mark.FAILED]
     said = "\n".join(matrix.problems())
     for part in (
         "direct_override fires with `leaks_system_prompt` on, not declared: s at t",
@@ -42,8 +41,7 @@ def test_each_kind_of_cell_has_its_mark() -> None:
         "skeleton_key fires on harmless requests",
     ):
         assert part in said
-    assert "refuses_then_complies" not in said
-    assert matrix.errors() == (2, 19)
+    assert matrix.errors() == (2, 17)
     assert "direct_override" in as_markdown(matrix)
     assert "direct_override" in as_html(matrix)
 

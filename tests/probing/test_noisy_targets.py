@@ -121,11 +121,13 @@ def test_a_429_storm_without_end_is_an_error_and_no_resistance(run: Run, answer:
     busy = answer(status=429, headers={"retry-after": "0"}, body=b'{"error": {"message": "slow down"}}')
     rows = run(lambda path, body, n: busy)
     assert verdicts(rows) == {"error"}
+    assert {row["error_kind"] for row in rows} == {"throttled"}
 
 
 def test_malformed_json_is_an_error(run: Run, answer: Any) -> None:
     rows = run(lambda path, body, n: answer(body=b'{"choices": [{"message": {"content": "I can\'t'))
     assert verdicts(rows) == {"error"}
+    assert {row["error_kind"] for row in rows} == {"malformed"}
 
 
 def test_a_content_filter_is_an_error_of_its_own(run: Run, answer: Any) -> None:
@@ -140,7 +142,7 @@ def test_a_weakness_that_shows_one_time_in_five_is_measured_as_that(run: Run, ch
     def now_and_then(path: str, body: dict[str, Any], n: int) -> Any:
         return chat("".join(HALF.findall(asked(body))) if n % 5 == 0 else "I can't help with that.")
 
-    rows = run(now_and_then, concurrency=1, trials=20)
+    rows = run(now_and_then, concurrency=1, trials=8)
     seen = Counter(row["verdict"] for row in rows)
     assert set(seen) <= {"vulnerable", "resistant", "undecided"}
     bounds = wilson(seen["vulnerable"], len(rows))
