@@ -62,7 +62,7 @@ def as_html(matrix: Matrix) -> str:
         for name, hits, n, b in matrix.rates()
     )
     problems = "".join(f"<li>{escape(p)}</li>" for p in matrix.problems())
-    legend = " · ".join(f"{sign.strip() or 'blank'} {escape(mark)}" for mark, sign in _SIGNS.items())
+    legend = "; ".join(f"{sign.strip() or 'blank'} {escape(mark)}" for mark, sign in _SIGNS.items())
     controls = "".join(f"<th scope=col><span>{n}: fired/sent</span></th>" for n in ("hardened", "harmless"))
     counted_head = "<tr><th>Counted<th>Found<th>95 % Wilson interval"
     return (

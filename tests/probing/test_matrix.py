@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,13 @@ def test_a_sample_of_the_live_matrix_holds() -> None:
     assert matrix.mark("system_prompt_leak", "leaks_system_prompt") is Mark.FIRES
     assert matrix.mark("bola_object_access", "leaks_system_prompt") is Mark.SILENT
     assert matrix.errors()[0] == 0
+
+
+def test_the_published_table_is_of_these_families() -> None:
+    published = (Path(__file__).parents[2] / "docs" / "probe_matrix.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| ", published.partition("| family |")[2], re.M)
+    assert dict(rows) == {f.family_id: f.bank_switch for f in FAMILIES.values()}
+    assert published.endswith("\nNo cell disagrees.\n")
 
 
 @pytest.mark.full
