@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := 0.13.9
 BIN := .venv/bin
 
-.PHONY: install demo test test-full lint fix bench bench-gateway bench-judges lock clean
+.PHONY: install demo test test-full lint fix bench bench-gateway bench-judges bench-probes lock clean
 
 install: .venv/.ready
 
@@ -35,6 +35,9 @@ bench-gateway: .venv/.ready
 
 bench-judges: .venv/.ready
 	$(BIN)/python tests/bench_judges.py
+
+bench-probes: .venv/.ready
+	$(BIN)/python tests/bench_probes.py
 
 # The lock names no index: it installs from wherever pip is set up to look.
 lock: .venv/.ready

@@ -115,6 +115,10 @@ def run(
     fail_on: Annotated[str | None, typer.Option(help="Exit 3 with findings at or above this severity.")] = None,
     engine: Annotated[str | None, typer.Option(help="prefect or plain; default from aispm.toml")] = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Say what the probes would take; send nothing.")] = False,
+    max_requests: Annotated[int | None, typer.Option(min=1, help="Probe requests at most, over all targets.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of probes at most.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="Dollars of probes at most; needs `probing.prices`.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over where the run would go on.")] = False,
     progress: ProgressMode = "auto",
     as_json: Json = False,
 ) -> None:
@@ -124,22 +128,26 @@ def run(
     from tasks.errors import ConfigError
     from tasks.judging.independence import judging_warnings
     from tasks.records import Severity
+    from tasks.settings import with_limits
 
     if flow not in ("nightly", "weekly"):
         raise ConfigError(f"there is no flow `{flow}`; it is nightly or weekly")
     if fail_on is not None and fail_on not in list(Severity):
         raise ConfigError(f"--fail-on takes one of {', '.join(Severity)}")
+    if max_usd is not None and not 0 < max_usd < 1e9:
+        raise ConfigError("--max-usd takes an amount above 0")
+    limits = {"max_requests": max_requests, "max_tokens": max_tokens, "max_usd": max_usd}
+    settings = with_limits(invocation.settings(), limits)
     if dry:
         from flows.dry_run import dry_run, estimate_lines
 
-        found = dry_run(flow, invocation.settings())
+        found = dry_run(flow, settings)
         if as_json:
             emit(found.document)
         else:
             typer.echo("\n".join(estimate_lines(found)))
         return
     started = time.monotonic()
-    settings = invocation.settings()
     chosen = engine or settings.orchestrator.engine
     if chosen not in ("plain", "prefect"):
         raise ConfigError("--engine is prefect or plain")
@@ -147,7 +155,7 @@ def run(
     for warning in judging_warnings(settings.judging):
         typer.echo(f"aispm: warning: {warning}", err=True)
     with prepared(settings.home, chosen) as ready:
-        outcome = execute(flow, settings, ready, progress_mode=progress)
+        outcome = execute(flow, settings, ready, progress_mode=progress, fresh=fresh)
     _close(outcome, time.monotonic() - started, as_json)
     if outcome.state != "complete":
         raise typer.Exit(4)

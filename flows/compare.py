@@ -48,8 +48,10 @@ def diff_runs(settings: Settings, before: str, after: str) -> RunDiff:
             cursor = con.execute(
                 """select asset_id, family_id, family_sha256, seed_id, template_sha256, trial, verdict, error_kind,
                           decided_by, method_version
-                   from int_adjudicated where run_id = ?""",
-                [run_id],
+                   from int_adjudicated
+                   where run_id <= $run
+                     and campaign_id in (select campaign_id from stg_probe_attempts where run_id = $run)""",
+                {"run": run_id},
             )
             columns = [c[0] for c in cursor.description or ()]
             rows[run_id] = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]

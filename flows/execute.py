@@ -35,14 +35,19 @@ def prepared(home: Path, engine: str) -> Iterator[Prepared]:
         yield Prepared(engine, gate, server)
 
 
-def execute(flow_name: str, settings: Settings, ready: Prepared, *, progress_mode: str = "auto") -> Outcome:
-    """Run the flow and return its outcome. Errors leave as they are raised, not wrapped by the orchestrator."""
+def execute(
+    flow_name: str, settings: Settings, ready: Prepared, *, progress_mode: str = "auto", fresh: bool = False
+) -> Outcome:
+    """Run the flow and return its outcome; `fresh` starts over where it would go on.
+
+    Errors leave as they are raised, not wrapped by the orchestrator.
+    """
     from flows.posture import posture
 
     with shown(progress_mode) as progress, _stopping_on_signals():
         if ready.engine == "plain":
-            return posture(flow_name, settings, PlainEngine(progress), ready.gate)
-        return _under_prefect(flow_name, settings, ready, progress)
+            return posture(flow_name, settings, PlainEngine(progress), ready.gate, fresh=fresh)
+        return _under_prefect(flow_name, settings, ready, progress, fresh)
 
 
 @contextmanager
@@ -65,13 +70,13 @@ def _stopping_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _under_prefect(flow_name: str, settings: Settings, ready: Prepared, progress: Progress) -> Outcome:
+def _under_prefect(flow_name: str, settings: Settings, ready: Prepared, progress: Progress, fresh: bool) -> Outcome:
     from prefect import flow
 
     from flows.posture import posture
 
     def body() -> Outcome:
-        return posture(flow_name, settings, PrefectEngine(progress), ready.gate)
+        return posture(flow_name, settings, PrefectEngine(progress), ready.gate, fresh=fresh)
 
     if ready.server is not None:
         ready.server.wait()

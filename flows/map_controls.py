@@ -68,8 +68,8 @@ def evaluate(run: Run, families: dict[str, Family], now: dt.datetime) -> list[di
 
 
 def verdicts_in_force(lake: Lake, run_id: str) -> list[dict[str, Any]]:
-    """Per asset and family of a run's attempts: verdicts in force (human before judges before evidence, then the
-    newest), and how many undecided ones propose `vulnerable` to a human."""
+    """Per asset and family of the attempts of a run's whole campaign: verdicts in force (human before judges before
+    evidence, then the newest), and how many undecided ones propose `vulnerable` to a human."""
     return lake.query(
         f"""with in_force as ({VERDICTS_IN_FORCE}),
            requests as (
@@ -86,7 +86,8 @@ def verdicts_in_force(lake: Lake, run_id: str) -> list[dict[str, Any]]:
            from lake.probe_attempts a
            join in_force v using (attempt_id)
            left join requests r using (attempt_id)
-           where a.run_id = ? group by all order by a.asset_id, a.family_id""",  # noqa: S608 - a constant
+           where a.campaign_id in (select campaign_id from lake.probe_attempts where run_id = ?)
+           group by all order by a.asset_id, a.family_id""",  # noqa: S608 - a constant
         [run_id],
     )
 

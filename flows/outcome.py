@@ -14,7 +14,7 @@ from tasks.evidence import seal
 from tasks.quality import QualityGate, QualityResult, with_lake_checks
 from tasks.records import canonical_json, digest
 from tasks.reporting.signing import Signer, load_or_create_signer
-from tasks.runs import Run, code_version
+from tasks.runs import Run, code_version, unsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ def conclude(run: Run, engine: Engine, gate: QualityGate, troubles: list[str]) -
     for abandoned in _unsealed(run):
         _seal(run, abandoned["run_id"], abandoned["params_sha256"], "not checked", signer)
     body = _seal(run, run.run_id, run.params_sha256, result.state, signer)
-    shutil.rmtree(run.spool, ignore_errors=True)  # every reply in it is committed and sealed now
+    if not unsent(run.lake, run.run_id):
+        shutil.rmtree(run.spool, ignore_errors=True)  # every reply in it is committed and sealed now
     engine.progress.update("seal", 1, 1, f"root {body['root'][:12]}")
     crash_point("seal:after")
 

@@ -18,14 +18,14 @@ from tasks.runs import opened_run
 from tasks.settings import Settings
 
 
-def posture(flow: str, settings: Settings, engine: Engine, gate: QualityGate) -> Outcome:
+def posture(flow: str, settings: Settings, engine: Engine, gate: QualityGate, *, fresh: bool = False) -> Outcome:
     """Take the estate of `settings.inventory` to a signed report. `flow` is `nightly` or `weekly`.
 
     Bad input (inventory, probes, mappings) raises ConfigError before anything is sent or written. A run that was
-    killed is resumed: what it had committed stays, and no finished attempt is sent again.
+    killed is resumed, unless `fresh`: what it had committed stays, and no finished attempt is sent again.
     """
     inventory, families = check_inputs(settings)
-    with opened_run(flow, settings) as run:
+    with opened_run(flow, settings, fresh=fresh) as run:
         if not run.sealed:
             troubles = [
                 *discover(run, engine, inventory),

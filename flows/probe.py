@@ -6,7 +6,8 @@ import datetime as dt
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from flows.engine import Engine
 from tasks.crash import crash_point
@@ -15,8 +16,9 @@ from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import Family
 from tasks.probing.meters import Meters
 from tasks.probing.plan import Batch, load_plan, plan
+from tasks.probing.spool import drop_replies, lost_in
 from tasks.records import Asset, digest
-from tasks.runs import Run
+from tasks.runs import Run, unsent
 from tasks.targets.budget import Amount
 
 ERROR_RATE_PERCENT = 5
@@ -30,7 +32,7 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     campaign = engine.run(freeze_plan, run=run, assets=list(assets.values()), families=families)
     campaign.sort(key=lambda batch: (batch.number, batch.asset_id))  # targets side by side, see `_turn`
     meters = Meters(run.settings.probing, [a for a in assets.values() if a.props.get("wire_format")])
-    meters.budget.charge(_spent(run))
+    meters.budget.charge(_spent(run, campaign))
     total = sum(len(batch.attempts) for batch in campaign)
     done = 0
     engine.progress.update("probe", 0, total)
@@ -51,15 +53,29 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
         if isinstance(outcome, Exception):
             troubles.append(f"probing {assets[batch.asset_id].name}, batch {batch.number}: {outcome}")
     crash_point("probe:after")
-    return troubles + _error_rates(run, assets)
+    return troubles + _not_sent(run, meters, assets) + _error_rates(run, assets)
 
 
 def freeze_plan(run: Run, assets: list[Asset], families: Mapping[str, Family]) -> list[Batch]:
-    """The ordered attempts of this run, kept as evidence before the first request; a resumed run gets the same."""
-    kept = run.lake.query("select detail from lake.evidence where run_id = ? and kind = 'plan'", [run.run_id])
+    """The ordered attempts of this run, kept as evidence before the first request; a resumed run gets the same.
+
+    A run that goes on with an earlier one's campaign plans what that campaign has not brought into the lake.
+    """
+    kept = run.lake.query(
+        """select run_id, detail from lake.evidence
+           where kind = 'plan' and run_id in (select run_id from lake.runs where campaign_id = ?)
+           order by run_id""",
+        [run.campaign_id],
+    )
+    for row in kept:
+        if row["run_id"] == run.run_id:
+            return list(load_plan(row["detail"], run.run_id).batches)
     if kept:
-        return list(load_plan(kept[0]["detail"], run.run_id).batches)
-    campaign = plan(run.run_id, run.campaign_id, assets, families, run.settings.probing, full=run.full)
+        sent = run.lake.query("select attempt_id from lake.probe_attempts where campaign_id = ?", [run.campaign_id])
+        whole = load_plan(kept[0]["detail"], run.run_id)
+        campaign = whole.without({row["attempt_id"] for row in sent}, {asset.asset_id for asset in assets})
+    else:
+        campaign = plan(run.run_id, run.campaign_id, assets, families, run.settings.probing, full=run.full)
     document = campaign.document
     row = {
         "run_id": run.run_id,
@@ -87,37 +103,64 @@ def _key(batch: Batch) -> str:
 
 
 def probe_batch(run: Run, batch: Batch, asset: Asset, families: Mapping[str, Family], meters: Meters) -> int:
-    """Send what is not yet answered, commit the batch, then drop its spool."""
+    """Send what is not yet answered, commit what is finished, then drop its replies."""
     key = _key(batch)
     if run.committed("probe_attempts", key):
         return 0
-    spool = run.spool / f"{digest(key)[:16]}.jsonl"
+    spool = _spool(run, batch)
     with _turn(batch.asset_id):
         rows = run_batch(batch, asset, families, run.settings.probing, spool, meters=meters)
+    if not rows:
+        return 0
     committed = run.commit("probe_attempts", rows, batch=key)
-    spool.unlink(missing_ok=True)
+    drop_replies(spool)
     crash_point("probe:during")
     return committed
 
 
-def _spent(run: Run) -> Amount:
-    """What earlier executions of this run have committed; what lies in spools is charged as they are opened."""
+def _spool(run: Run, batch: Batch) -> Path:
+    return run.spool / f"{digest(_key(batch))[:16]}.jsonl"
+
+
+def _spent(run: Run, campaign: Sequence[Batch]) -> Amount:
+    """What earlier executions of the campaign have spent: by their rows, and without any in the spools of batches that
+    are done. Those of the others are charged as they are opened."""
     (row,) = run.lake.query(
         """select coalesce(sum(tries), 0)::bigint as requests, coalesce(sum(cost_micro_usd), 0)::bigint as micro_usd,
                   coalesce(sum(coalesce(tokens_in, 0) + coalesce(tokens_out, 0)), 0)::bigint as tokens
-           from lake.probe_attempts where run_id = ?""",
-        [run.run_id],
+           from lake.probe_attempts where campaign_id = ?""",
+        [run.campaign_id],
     )
-    return Amount(row["requests"], row["tokens"], row["micro_usd"])
+    to_open = {_spool(run, batch) for batch in campaign if not run.committed("probe_attempts", _key(batch))}
+    lost = [lost_in(file) for file in run.spool.glob("*.jsonl") if file not in to_open]
+    return sum(lost, start=Amount(row["requests"], row["tokens"], row["micro_usd"]))
+
+
+def _not_sent(run: Run, meters: Meters, assets: Mapping[str, Asset]) -> list[str]:
+    """Which targets were left with planned attempts, and what to do about it."""
+    missing = unsent(run.lake, run.run_id)
+    said = []
+    for asset_id, count in sorted(missing.items()):
+        asset = assets.get(asset_id)
+        why = None if asset is None else meters.stopped(meters.limiter(asset))
+        if asset is None or why is None:
+            continue  # its batch failed, which is told already
+        what = {
+            "budget": f"the campaign's limit of {meters.budget.reached} is reached; raise it, and",
+            "circuit_open": "the target failed too often in a row; when it is back,",
+            "throttled": "the target asked to be left alone; later,",
+        }[why]
+        said.append(f"{asset.name}: {count} attempts were not sent: {what} the same command goes on with them")
+    return said
 
 
 def _error_rates(run: Run, assets: Mapping[str, Asset]) -> list[str]:
     rows = run.lake.query(
         """select asset_id, count(*) as n, count(*) filter (verdict = 'error' and error_kind <> 'filtered') as errors,
                   mode(error_kind) as commonest
-           from lake.probe_attempts where run_id = ? and verdict <> 'not_applicable'
+           from lake.probe_attempts where campaign_id = ? and verdict <> 'not_applicable'
            group by asset_id order by asset_id""",
-        [run.run_id],
+        [run.campaign_id],
     )
     return [
         f"{assets[row['asset_id']].name if row['asset_id'] in assets else row['asset_id']}: "

@@ -102,7 +102,10 @@ class Rates:
 
 
 def rates(settings: Settings, run: str | None, k: int) -> Rates:
-    """The rates of a run, or of the newest with attempts. Raises ConfigError when there is none."""
+    """The rates of a run, or of the newest with attempts, and of those whose campaign it went on with.
+
+    Raises ConfigError when there is none.
+    """
     con = Lake(settings.lake).connect()
     try:
         known = [r for (r,) in con.execute("select distinct run_id from stg_probe_attempts order by 1").fetchall()]
@@ -114,8 +117,10 @@ def rates(settings: Settings, run: str | None, k: int) -> Rates:
                select a.family_id, a.asset_id, coalesce(n.name, a.asset_id), a.seed_id, a.verdict,
                       coalesce(a.error_kind = 'filtered', false), count(*)
                from int_adjudicated as a left join names as n on n.asset_id = a.asset_id
-               where a.run_id = ? group by all order by all""",
-            [run_id],
+               where a.run_id <= $run
+                 and a.campaign_id in (select campaign_id from stg_probe_attempts where run_id = $run)
+               group by all order by all""",
+            {"run": run_id},
         ).fetchall()
     finally:
         con.close()

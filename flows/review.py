@@ -127,8 +127,9 @@ def _reevaluate(
         [evaluations[0].finding_id if evaluations else ""],
     )
     newer = run.lake.query(
-        """select 1 from lake.probe_attempts where asset_id = ? and family_id = ? and run_id > ? limit 1""",
-        [attempt["asset_id"], attempt["family_id"], attempt["run_id"]],
+        """select 1 from lake.probe_attempts
+           where asset_id = ? and family_id = ? and run_id > ? and campaign_id <> ? limit 1""",
+        [attempt["asset_id"], attempt["family_id"], attempt["run_id"], attempt["campaign_id"]],
     )
     if newer or not evaluations:
         return previous[0]["state"] if previous else None

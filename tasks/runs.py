@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import hashlib
+import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from tasks.settings import CONTENT_ROOT, Settings
 
 OPEN_STATES = ("started", "resumed")
 LAST_REPORT_FILE = "package.json.sig"
+GOES_ON_WITHIN = dt.timedelta(hours=12)
+"""A later run starts a campaign of its own: a nightly run must not probe only what the night before left over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,13 @@ class Run:
     started_at: dt.datetime
     params_sha256: str
     resumed: bool = False
+    continues: str = ""
+    """The campaign of an earlier run that this one goes on with."""
 
     @property
     def campaign_id(self) -> str:
-        """Attempts are keyed by it, so a resumed run knows which of them are done."""
-        return f"{self.flow}/{self.run_id}"
+        """Attempts are keyed by it, so a resumed run, or one that goes on with a campaign, knows which are done."""
+        return self.continues or f"{self.flow}/{self.run_id}"
 
     @property
     def lake(self) -> Lake:
@@ -48,8 +54,8 @@ class Run:
 
     @property
     def spool(self) -> Path:
-        """Replies that are paid for but not yet in the lake."""
-        return self.settings.spool / self.run_id
+        """Replies that are paid for but not yet in the lake; one folder for all runs of a campaign."""
+        return self.settings.spool / self.campaign_id.rpartition("/")[2]
 
     @property
     def report_folder(self) -> Path:
@@ -110,35 +116,67 @@ def code_version() -> str:
     return h.hexdigest()[:16]
 
 
+def unsent(lake: Lake, run_id: str) -> dict[str, int]:
+    """Per target, how many attempts of the run's plan are not in the lake; targets with none are left out."""
+    kept = lake.query("select detail from lake.evidence where run_id = ? and kind = 'plan'", [run_id])
+    planned: Counter[str] = Counter()
+    for row in kept:
+        for batch in json.loads(row["detail"])["batches"]:
+            planned[batch["asset_id"]] += len(batch["attempts"])
+    rows = lake.query(
+        "select asset_id, count(*) as n from lake.probe_attempts where run_id = ? group by asset_id", [run_id]
+    )
+    return dict(planned - Counter({row["asset_id"]: row["n"] for row in rows}))
+
+
+def params_of(settings: Settings) -> str:
+    """Changes with what a run is made of, not with what it may cost: a spent budget may be raised."""
+    probing = replace(settings.probing, max_requests=1, max_tokens=None, max_usd=None)
+    text = settings.inventory.read_text(encoding="utf-8")
+    return digest(code_version(), text, repr(replace(settings, probing=probing)))
+
+
 @contextmanager
-def opened_run(flow: str, settings: Settings) -> Iterator[Run]:
+def opened_run(flow: str, settings: Settings, *, fresh: bool = False) -> Iterator[Run]:
     """The run to work on, under the home's lock: the unfinished one of this flow if its inputs are unchanged, else new.
 
-    An unfinished run whose inventory, settings, code or content changed is marked `abandoned`; its rows stay. Raises
-    IncompleteError when another run holds the lock.
+    A new run goes on with the campaign of the flow's last run when that is incomplete because attempts were not sent,
+    its inputs are the same, and it began within `GOES_ON_WITHIN`. An unfinished run whose inventory, settings, code or
+    content changed is marked `abandoned`; its rows stay. `fresh` starts over in any case. Raises IncompleteError when
+    another run holds the lock.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
     with home_lock(settings.home / "run.lock"):
-        params = digest(code_version(), settings.inventory.read_text(encoding="utf-8"), repr(settings))
+        params, continues = params_of(settings), ""
+        now = dt.datetime.now(dt.UTC)
         lake = Lake(settings.lake)
         rows = lake.query(
-            """select run_id, state, params_sha256, min(entered_at) over (partition by run_id) as started_at
+            """select run_id, state, params_sha256, campaign_id,
+                      min(entered_at) over (partition by run_id) as started_at,
+                      min(entered_at) over (partition by campaign_id) as campaign_began
                from lake.runs where flow = ? qualify row_number() over (order by run_id desc, seq desc) = 1""",
             [flow],
         )
         if rows and rows[0]["state"] != "abandoned":
             last = rows[0]
-            old = Run(last["run_id"], flow, settings, last["started_at"], last["params_sha256"], resumed=True)
-            if last["params_sha256"] == params and not old.reported:
+            same = last["params_sha256"] == params and not fresh
+            campaign = last["campaign_id"]
+            old = Run(
+                last["run_id"], flow, settings, last["started_at"], last["params_sha256"], resumed=True,
+                continues="" if campaign == f"{flow}/{last['run_id']}" else campaign,
+            )  # fmt: skip
+            if same and not old.reported:
                 if not old.sealed:
                     old.record("resumed")
                 yield old
                 return
             if last["state"] in OPEN_STATES:
-                old.record("abandoned", {"reason": "inventory, settings, code or content changed before it resumed"})
-        now = dt.datetime.now(dt.UTC)
+                why = "started over" if fresh else "inventory, settings, code or content changed before it resumed"
+                old.record("abandoned", {"reason": why})
+            elif same and now - last["campaign_began"] < GOES_ON_WITHIN and unsent(lake, old.run_id):
+                continues = campaign
         run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = Run(run_id, flow, settings, now, params)
+        run = Run(run_id, flow, settings, now, params, continues=continues)
         run.record("started")
         crash_point("start:after")
         yield run

@@ -147,6 +147,12 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
     return settings
 
 
+def with_limits(settings: Settings, limits: Mapping[str, int | float | None]) -> Settings:
+    """`settings` with the given limits of the probing budget; None leaves one as it is."""
+    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    return replace(settings, probing=replace(settings.probing, **given))
+
+
 def described(settings: Settings, path: Path | None = None, *, home: Path | None = None) -> dict[str, tuple[str, str]]:
     """Every setting by its dotted name: its value, and where that comes from. `home` is the one given as an option."""
     file = path or Path(os.environ.get("AISPM_CONFIG", "aispm.toml"))

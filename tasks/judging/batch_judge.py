@@ -18,12 +18,12 @@ from typing import Any
 from gateway.durable import replace_durably
 from tasks.interruption import STOPPING, StoppedError
 from tasks.judging.bill import Bill
-from tasks.judging.budget import Spend
 from tasks.judging.egress import Shown
 from tasks.judging.judge import failed_vote
 from tasks.judging.vendor_judge import VendorJudge
 from tasks.judging.vendors.batches import BATCHES, BatchFailed, Lines
 from tasks.records import Case, Vote
+from tasks.targets.budget import Amount
 from tasks.targets.limiter import Limiter
 from tasks.targets.wire import Answer, Wire
 
@@ -43,7 +43,7 @@ class BatchJudge(VendorJudge):
 async def _batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat: int) -> list[Vote]:
     """One vote per question, in order."""
     votes: dict[int, Vote] = {}
-    asked: list[tuple[int, Shown, dict[str, Any], Spend]] = []
+    asked: list[tuple[int, Shown, dict[str, Any], Amount]] = []
     for i, (case, others) in enumerate(questions):
         visible = judge.visible(case, others)
         if isinstance(visible, Vote):
@@ -51,7 +51,7 @@ async def _batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat
             continue
         ask = judge.ask(case, visible, others, repeat, None)
         most = judge.most(ask, batch=True)
-        if not (judge.budget.reserve(most) and judge.budget.take_request()):
+        if not (judge.budget.reserve(most) and judge.take_request()):
             votes[i] = failed_vote(judge.spec, case, judge.prompt.role, "budget", "budget reached")
             continue
         asked.append((i, visible, judge.format.body(ask), most))
@@ -72,14 +72,14 @@ async def _batch_votes(judge: VendorJudge, questions: Sequence[Question], repeat
             reply = lines.get(i)
             bill = Bill(requests=1, sent=len(json.dumps(body, separators=(",", ":"))))
             if reply is None:
-                judge.budget.settle(most, Spend())
+                judge.budget.settle(most, Amount())
                 kind = failure or "batch_failed"
                 vote = failed_vote(judge.spec, case, judge.prompt.role, kind, f"no usable reply: {kind}")
                 votes[i] = bill.on(vote, judge.host)
                 continue
             said = judge.format.read(reply)
             cost = judge.model.micro_usd(said.usage, batch=True) if judge.model else None
-            judge.budget.settle(most, Spend((said.usage.tokens_in or 0) + (said.usage.tokens_out or 0), cost or 0))
+            judge.budget.settle(most, Amount(0, (said.usage.tokens_in or 0) + (said.usage.tokens_out or 0), cost or 0))
             bill.raw_sha256 = sha256(json.dumps(reply, sort_keys=True).encode()).hexdigest()
             bill.count(said.usage, cost)
             opinion = judge.opinion(case, visible, others, said)

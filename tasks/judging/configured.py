@@ -7,11 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 from gateway.secrets import resolve_secret
 from tasks.judging.batch_judge import BatchJudge
-from tasks.judging.budget import JudgingBudget
 from tasks.judging.independence import maker_of, meta_shares_maker, proof_label, uses_live_judges
 from tasks.judging.judge import JudgeSpec
 from tasks.judging.models import Model, known_model, own_price
@@ -23,26 +21,16 @@ from tasks.judging.vendors.batches import BATCHES
 from tasks.judging_settings import JudgeSettings, JudgingSettings
 from tasks.records import ProofLabel, canonical_json
 from tasks.targets.addresses import origin
+from tasks.targets.budget import Amount, Budget, Limits
 from tasks.targets.wire import Pace
 
 META = "meta"
 _MICRO = 1_000_000
 
 
-class Spent(NamedTuple):
-    """What a run has spent so far."""
-
-    requests: int = 0
-    tokens: int = 0
-    micro_usd: int = 0
-
-
-NOTHING = Spent()
-
-
 def configured_panel(
     judging: JudgingSettings,
-    budget: JudgingBudget,
+    budget: Budget,
     *,
     pace: Pace | None = None,
     batch_folder: Path | None = None,
@@ -67,7 +55,7 @@ def vendor_judge(
     name: str,
     settings: JudgeSettings,
     judging: JudgingSettings,
-    budget: JudgingBudget,
+    budget: Budget,
     prompt: Prompt,
     *,
     pace: Pace | None = None,
@@ -132,20 +120,19 @@ def price_of(settings: JudgeSettings) -> Model | None:
     return known_model(settings.provider, settings.model)
 
 
-def new_budget(judging: JudgingSettings, spent: Spent = NOTHING) -> JudgingBudget:
-    """A budget with the limits of the settings, less what was spent before."""
-    return JudgingBudget(
-        max(0, judging.max_requests - spent.requests),
-        max(0, judging.max_tokens - spent.tokens),
-        max(0, int(judging.max_usd * _MICRO) - spent.micro_usd),
-    )
+def new_budget(judging: JudgingSettings, spent: Amount | None = None) -> Budget:
+    """A budget with the limits of the settings, of which `spent` is gone already."""
+    limits = Limits(judging.max_requests, judging.max_tokens, int(judging.max_usd * _MICRO))
+    budget = Budget(limits, once=False)  # a shorter question may fit where a long one did not
+    budget.charge(spent or Amount())
+    return budget
 
 
-_BUDGETS: dict[str, JudgingBudget] = {}
+_BUDGETS: dict[str, Budget] = {}
 _BUDGETS_LOCK = threading.Lock()  # guards _BUDGETS: one budget per execution of a run
 
 
-def budget_of(run_id: str, judging: JudgingSettings, spent: Callable[[], Spent]) -> JudgingBudget:
+def budget_of(run_id: str, judging: JudgingSettings, spent: Callable[[], Amount]) -> Budget:
     """The budget shared by all batches of one execution in this process; `spent` tells what earlier ones spent."""
     with _BUDGETS_LOCK:
         if run_id not in _BUDGETS:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from tasks.judging.configured import Spent
 from tasks.judging.self_vendor import maker_of_model
 from tasks.lake import Lake
 from tasks.records import canonical_json, digest
+from tasks.targets.budget import Amount
 
 
 def manifest(lake: Lake, run_id: str, mode: str) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def egress_rows(entries: Iterable[Mapping[str, Any]], *, run_id: str, made_at: d
     return rows
 
 
-def spent_in(lake: Lake, run_id: str) -> Spent:
+def spent_in(lake: Lake, run_id: str) -> Amount:
     """What the run's stored votes have cost, so that a resumed run does not start its budget anew."""
     row = lake.query(
         """select coalesce(sum(egress_requests), 0)::BIGINT as requests,
@@ -55,7 +55,7 @@ def spent_in(lake: Lake, run_id: str) -> Spent:
            from lake.judge_votes where run_id = ?""",
         [run_id],
     )[0]
-    return Spent(row["requests"], row["tokens"], row["micro_usd"])
+    return Amount(row["requests"], row["tokens"], row["micro_usd"])
 
 
 def makers_under_test(lake: Lake, attempts: Iterable[Mapping[str, Any]]) -> dict[str, str]:

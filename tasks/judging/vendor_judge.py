@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.judging.bill import Bill
-from tasks.judging.budget import JudgingBudget, Spend
 from tasks.judging.consensus import counts_as_vote
 from tasks.judging.egress import NotRedactable, Shown, literal, redacted, shown
 from tasks.judging.judge import JudgeSpec, checked_vote, failed_vote, make_vote
@@ -22,6 +21,7 @@ from tasks.judging.parse import MAX_RATIONALE, VOTE_SCHEMA, Answer, Malformed, R
 from tasks.judging.prompt import Prompt
 from tasks.judging.vendors.format import Ask, Format, Said, Usage
 from tasks.records import Case, Verdict, Vote
+from tasks.targets.budget import Amount, Budget
 from tasks.targets.limiter import Limiter
 from tasks.targets.wire import Answer as Exchange
 from tasks.targets.wire import Pace, Wire
@@ -78,7 +78,7 @@ class VendorJudge:
         wire_format: Format,
         connection: Connection,
         prompt: Prompt,
-        budget: JudgingBudget,
+        budget: Budget,
         *,
         model: Model | None,
         max_output_tokens: int = 2_000,
@@ -125,10 +125,14 @@ class VendorJudge:
             limiter,
             timeout_s=c.timeout_s,
             pace=c.pace,
-            take=self.budget.take_request if charged else lambda: True,
+            take=self.take_request if charged else lambda: True,
             decode=strict_object,
             user_agent="aispm-judge",
         )
+
+    def take_request(self) -> bool:
+        """Charge one request, repeated ones too; False when none is left."""
+        return self.budget.reserve(Amount(1))
 
     async def _vote(self, wire: Wire, limiter: Limiter, case: Case, votes: Sequence[Vote], repeat: int) -> Vote:
         visible = self.visible(case, votes)
@@ -180,7 +184,7 @@ class VendorJudge:
         said = self.format.read(exchange.data) if exchange.error_kind is None else None
         usage = said.usage if said else Usage()
         cost = self.model.micro_usd(usage) if self.model and said else None
-        self.budget.settle(most, Spend((usage.tokens_in or 0) + (usage.tokens_out or 0), cost or 0))
+        self.budget.settle(most, Amount(0, (usage.tokens_in or 0) + (usage.tokens_out or 0), cost or 0))
         bill.add(exchange, usage, cost)
         return self._failed(case, exchange, limiter) if said is None else self.opinion(case, visible, votes, said)
 
@@ -213,12 +217,12 @@ class VendorJudge:
             self.connection.caching,
         )
 
-    def most(self, ask: Ask, *, batch: bool = False) -> Spend:
+    def most(self, ask: Ask, *, batch: bool = False) -> Amount:
         """What the question may cost at most."""
         tokens_in = int((len(ask.system) + len(ask.user) + 2_000) / _CHARACTERS_PER_TOKEN)
         usage = Usage(tokens_in, 0, tokens_in, ask.max_tokens)
         cost = self.model.micro_usd(usage, batch=batch) if self.model else 0
-        return Spend(tokens_in + ask.max_tokens, cost or 0)
+        return Amount(0, tokens_in + ask.max_tokens, cost or 0)
 
     def opinion(self, case: Case, visible: Shown, votes: Sequence[Vote], said: Said) -> Opinion:
         """The vote in a reply, checked; `defect` when the reply was malformed and may be asked for again."""

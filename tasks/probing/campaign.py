@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tasks.errors import ConfigError
 from tasks.interruption import STOPPING, StoppedError
@@ -56,10 +56,12 @@ def run_batch(
     meters: Meters | None = None,
     pace: Pace | None = None,
 ) -> list[dict[str, Any]]:
-    """Send what the file `spool` does not hold yet; returns one `probe_attempts` row per planned attempt.
+    """Send what the file `spool` does not hold yet; returns the `probe_attempts` rows of all finished attempts.
 
-    Faults of the target end as rows with verdict `error`. The caller removes the file after the commit, and must name
-    the same file when it resumes; the key of the canaries lies beside it.
+    Faults of the target end as rows with verdict `error`. An attempt has no row when the budget was spent or the target
+    given up before it was sent, or before all its tries were: it can still be sent by a later execution. The caller
+    calls `drop_replies` after the commit, and must name the same file when it resumes; the key of the canaries lies
+    beside it.
     `meters` is shared by all batches of an execution; without it this batch has budget and limiter to itself.
     Raises ConfigError when the asset is no usable target, such as an unreadable credential, and StoppedError when the
     run is asked to stop: attempts in flight are finished first, and what is answered stays in the file.
@@ -75,7 +77,7 @@ def run_batch(
     finally:
         store.close()
     # A resumed attempt belongs to the run that commits it.
-    return [{**store.rows[a.attempt_id], "run_id": batch.run_id} for a in batch.attempts]
+    return [{**store.rows[a.attempt_id], "run_id": batch.run_id} for a in batch.attempts if a.attempt_id in store.rows]
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -87,11 +89,17 @@ def _event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-class _Worker(NamedTuple):
+_STOPPED = frozenset({"budget", "circuit_open", "throttled", "session_failed"})
+"""Errors of an attempt that was cut short, when its target has been given up or the budget is spent."""
+
+
+class _Worker:
     """One conversation at a time over connections of its own."""
 
     target: Target
     wire: Wire
+    attempt_id = ""
+    """Whose requests are being sent."""
 
 
 class _Runner:
@@ -123,9 +131,10 @@ class _Runner:
     async def run(self, progress: Progress | None, pace: Pace | None) -> None:
         todo = [a for a in self._batch.attempts if a.attempt_id not in self._store.rows]
         self._done = len(self._batch.attempts) - len(todo)
-        for row in self._store.rows.values():
+        for row in (self._store.rows[a.attempt_id] for a in self._batch.attempts if a.attempt_id in self._store.rows):
             tokens = (row["tokens_in"] or 0) + (row["tokens_out"] or 0)
             self._meters.budget.charge(Amount(int(row["tries"]), tokens, row["cost_micro_usd"] or 0))
+        self._meters.budget.charge(self._store.lost)
         queue = iter(todo)
 
         async def work() -> None:
@@ -134,7 +143,10 @@ class _Runner:
                 for attempt in queue:
                     if STOPPING.is_set():
                         return
-                    self._store.add(await self._one(attempt, worker))
+                    row = await self._one(attempt, worker)
+                    if row is None:
+                        continue  # what does not apply gets its row, whatever has stopped the rest
+                    self._store.add(row)
                     self._done += 1
                     if progress is not None:
                         progress(self._done, len(self._batch.attempts))
@@ -145,27 +157,31 @@ class _Runner:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._settings.concurrency, len(todo))):
                     group.create_task(work())
-        if self._done < len(self._batch.attempts):
+        if STOPPING.is_set() and self._done < len(self._batch.attempts):
             raise StoppedError(f"stopped after {self._done} of {len(self._batch.attempts)} attempts")
 
     def _worker(self, pace: Pace | None) -> _Worker:
         urls = [url_of(self._asset)]
         if self._asset.props.get("mailbox_url"):
             urls.append(str(self._asset.props["mailbox_url"]))
+        worker = _Worker()
         try:
-            wire = Wire(
+            worker.wire = Wire(
                 tuple(urls),
                 self._limiter,
                 timeout_s=self._settings.timeout_s,
                 budget=self._meters.budget,
                 price=self._price,
                 pace=pace,
+                sending=lambda reserved: self._store.reserve(worker.attempt_id, reserved),
             )
         except ValueError as e:
             raise ConfigError(f"{self._asset.asset_id}: {e}; correct its url") from None
-        return _Worker(registry[str(self._asset.props["wire_format"])](self._asset, wire), wire)
+        worker.target = registry[str(self._asset.props["wire_format"])](self._asset, worker.wire)
+        return worker
 
-    async def _one(self, attempt: Attempt, worker: _Worker) -> dict[str, Any]:
+    async def _one(self, attempt: Attempt, worker: _Worker) -> dict[str, Any] | None:
+        """The attempt's row; None when it was stopped before it was finished."""
         started = datetime.now(UTC)
         family = self._families.get(attempt.family_id)
         if attempt.skip is not None:
@@ -177,11 +193,11 @@ class _Runner:
             return self._row(attempt, family, started, Reply(), finding, {})
         values = canary_values(family, self._key, attempt.attempt_id)
         values |= declared_values(family, self._asset, attempt.attempt_id)
-        if (stopped := self._meters.stopped(self._limiter)) is not None:
-            finding = Finding(Verdict.ERROR, error_kind=stopped)
-            return self._row(attempt, family, started, Reply(), finding, values)
+        if self._meters.stopped(self._limiter) is not None:
+            return None
         rendered = render(family, family.seed(attempt.seed_id), attempt.transforms, values)
         request, context = request_for(family, rendered, attempt, self._asset, values)
+        worker.attempt_id = attempt.attempt_id
         spent = worker.wire.micro_usd
         plant = rendered.plant
         if request.mails or request.documents or "sessions" in plant:
@@ -189,7 +205,10 @@ class _Runner:
                 reply = await converse(worker.target, request, plant, self._stranger)
         else:
             reply = await converse(worker.target, request, plant, self._stranger)
-        row = self._row(attempt, family, started, reply, evaluate(family, reply, context), values)
+        finding = evaluate(family, reply, context)
+        if finding.error_kind in _STOPPED and self._meters.stopped(self._limiter) is not None:
+            return None
+        row = self._row(attempt, family, started, reply, finding, values)
         if self._price is not None:
             row["cost_micro_usd"] = worker.wire.micro_usd - spent
         return row

@@ -277,8 +277,11 @@ def _probe(variant: Variant, kinds: set[str], work: Sequence[tuple[Family, dict[
             for batch in campaign.batches:
                 asset = next(t for t in targets if t.asset_id == batch.asset_id)
                 spool = Path(folder) / f"{number}-{digest(batch.key)[:16]}.jsonl"
-                for row in run_batch(batch, asset, mine, settings, spool):
-                    cells.setdefault(row["family_id"], Cell()).add(row)
+                rows = {row["attempt_id"]: row for row in run_batch(batch, asset, mine, settings, spool)}
+                for attempt in batch.attempts:
+                    # A service that died proves nothing by its silence.
+                    lost = {"verdict": Verdict.ERROR.value, "error_kind": "not_sent"}
+                    cells.setdefault(attempt.family_id, Cell()).add(rows.get(attempt.attempt_id, lost))
 
 
 def _targets(bank: Estate, kinds: set[str]) -> list[Asset]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.errors import ConfigError
@@ -82,6 +82,15 @@ class Plan:
             for b in self.batches
         ]
         return canonical_json({"schema": "aispm.plan/1", "campaign_id": self.campaign_id, "batches": batches})
+
+    def without(self, sent: Collection[str], targets: Collection[str]) -> Plan:
+        """What is left: no attempt whose id is in `sent`, no target but `targets`."""
+        left = [
+            replace(b, attempts=tuple(a for a in b.attempts if a.attempt_id not in sent))
+            for b in self.batches
+            if b.asset_id in targets
+        ]
+        return replace(self, batches=tuple(b for b in left if b.attempts))
 
     @property
     def sha256(self) -> str:

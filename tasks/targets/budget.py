@@ -1,4 +1,6 @@
-"""What a campaign may cost: requests, tokens and money, reserved before a request leaves and settled on what it used.
+"""What a campaign, or the judging of a run, may cost: requests, tokens and money.
+
+They are reserved before a request leaves and settled on what it used.
 
 Money is integer micro-USD. A reservation is the upper bound of one request, so no limit is ever passed, not by one
 token; where a reply reports no usage the whole reservation stays spent.
@@ -64,6 +66,12 @@ class Amount:
     tokens: int = 0
     micro_usd: int = 0
 
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.requests + other.requests, self.tokens + other.tokens, self.micro_usd + other.micro_usd)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.requests - other.requests, self.tokens - other.tokens, self.micro_usd - other.micro_usd)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -75,13 +83,25 @@ class Limits:
 
 
 class Budget:
-    """Thread-safe: all batches of one execution share it. Once something did not fit, nothing more is given out."""
+    """Thread-safe: all who spend from it share it, and what is in flight counts at its most."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, once: bool = True) -> None:
+        """`once`: as soon as something did not fit, nothing more is given out, not even what is smaller."""
         self._limits = limits
+        self._once = once
         self._spent = Amount()
-        self._lock = threading.Lock()  # guards _spent (reservations included) and exhausted
-        self.exhausted = False
+        self._lock = threading.Lock()  # guards _spent (reservations included) and reached
+        self.reached: str | None = None
+        """The first limit that refused something: `requests`, `tokens` or `money`."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a limit has refused something."""
+        return self.reached is not None
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
 
     @property
     def spent(self) -> Amount:
@@ -89,31 +109,35 @@ class Budget:
         return self._spent
 
     def reserve(self, amount: Amount) -> bool:
+        """Set an upper bound aside; False when that is more than is left."""
         with self._lock:
-            after = _sum(self._spent, amount, 1)
-            self.exhausted = self.exhausted or not (
-                _within(after.requests, self._limits.requests)
-                and _within(after.tokens, self._limits.tokens)
-                and _within(after.micro_usd, self._limits.micro_usd)
-            )
-            if not self.exhausted:
+            if self._once and self.exhausted:
+                return False
+            after = self._spent + amount
+            over = _over(after, self._limits)
+            self.reached = self.reached or over
+            if over is None:
                 self._spent = after
-            return not self.exhausted
+            return over is None
 
     def settle(self, reserved: Amount, used: Amount) -> None:
         """`used` takes the place of a reservation."""
         with self._lock:
-            self._spent = _sum(_sum(self._spent, reserved, -1), used, 1)
+            self._spent = self._spent - reserved + used
 
     def charge(self, amount: Amount) -> None:
-        """What an earlier, killed execution has spent already."""
+        """What an earlier execution has spent already."""
         with self._lock:
-            self._spent = _sum(self._spent, amount, 1)
+            self._spent = self._spent + amount
 
 
-def _sum(a: Amount, b: Amount, sign: int) -> Amount:
-    return Amount(a.requests + sign * b.requests, a.tokens + sign * b.tokens, a.micro_usd + sign * b.micro_usd)
-
-
-def _within(value: int, limit: int | None) -> bool:
-    return limit is None or value <= limit
+def _over(spent: Amount, limits: Limits) -> str | None:
+    """The limit that is passed."""
+    for name, value, limit in (
+        ("requests", spent.requests, limits.requests),
+        ("tokens", spent.tokens, limits.tokens),
+        ("money", spent.micro_usd, limits.micro_usd),
+    ):
+        if limit is not None and value > limit:
+            return name
+    return None

@@ -109,10 +109,12 @@ class Wire:
         price: Price | None = None,
         pace: Pace | None = None,
         take: Callable[[], bool] = lambda: True,
+        sending: Callable[[Amount], None] = lambda reserved: None,
         decode: Callable[[bytes], Any] = json.loads,
         user_agent: str = "aispm-probe",
     ) -> None:
-        """`take` is asked before each request, beside the budget. `decode` turns a body into an object; what it raises
+        """`take` is asked before each request, beside the budget, and `sending` is told what was reserved for it.
+        `decode` turns a body into an object; what it raises
         as ValueError is a malformed reply."""
         self._origins = frozenset(origin(url) for url in urls)
         if refused := [host for _, host, _ in self._origins if refused_host(host)]:
@@ -122,6 +124,7 @@ class Wire:
         self._price = price
         self._pace = pace or Pace()
         self._take = take
+        self._sending = sending
         self._decode = decode
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls_context(), resolver=GuardedResolver()),
@@ -181,6 +184,7 @@ class Wire:
             if not self._take() or not self._budget.reserve(reserved):
                 self._limiter.leave(leave, tokens=0)
                 return Answer({}, None, None, "budget")
+            self._sending(reserved)
             try:
                 answer, retry_after = await self._once(method, url, raw, headers, sign, decode)
             except BaseException:  # cancelled, or the credentials for signing are gone: the slot must not be lost
@@ -223,6 +227,7 @@ class Wire:
         if not self._budget.reserve(whole):
             self._limiter.leave(leave, tokens=0)
             return [Answer({}, None, None, "budget")]
+        self._sending(whole)
         answers = await asyncio.gather(
             *(self._once("POST", url, raw, _headers(bearer, headers), None, self._decode) for _ in range(count))
         )

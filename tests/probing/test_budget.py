@@ -15,6 +15,7 @@ from tasks.probing.campaign import run_batch
 from tasks.probing.catalog import load_families
 from tasks.probing.meters import Meters, limits_of
 from tasks.probing.plan import plan
+from tasks.probing.spool import lost_in
 from tasks.settings import ProbingSettings
 from tasks.targets.budget import Amount, Budget, Limits, Price, load_prices
 from tasks.targets.wire import Pace
@@ -87,15 +88,18 @@ def test_a_campaign_stops_before_it_passes_a_limit(
     assert 0 < spent.requests <= (limits.requests or spent.requests)
     assert spent.tokens <= (limits.tokens or spent.tokens)
     assert spent.micro_usd <= (limits.micro_usd or spent.micro_usd)
-    assert "budget" in {r["error_kind"] for r in rows}
-    assert sum(r["cost_micro_usd"] or 0 for r in rows) == spent.micro_usd
-    assert sum(r["tries"] for r in rows) == spent.requests
+    assert len(rows) < len(batch.attempts)
+    # A conversation that was cut short has no row; what it has cost is kept beside the rows, as its upper bound.
+    lost = lost_in(tmp_path / "s" / "b.jsonl")
+    assert sum(r["tries"] for r in rows) + lost.requests == spent.requests
+    assert sum(r["cost_micro_usd"] or 0 for r in rows) + lost.micro_usd >= spent.micro_usd
 
-    # What was spent counts on resume too: nothing is left to send.
+    # What was spent counts on resume too.
     again = Meters(settings, [target])
     run_batch(batch, target, FAMILIES, settings, tmp_path / "s" / "b.jsonl", meters=again, pace=Pace(tries=1))
-    assert again.budget.spent == spent
-    assert len(seen) == spent.requests
+    assert again.budget.spent.requests == len(seen) <= (limits.requests or len(seen))
+    assert again.budget.spent.tokens <= (limits.tokens or again.budget.spent.tokens)
+    assert again.budget.spent.micro_usd <= (limits.micro_usd or again.budget.spent.micro_usd)
 
 
 def test_silence_about_usage_keeps_the_reservation(serve: Any, asset: Any, answer: Any, tmp_path: Path) -> None:

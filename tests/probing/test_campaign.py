@@ -21,8 +21,10 @@ from tasks.interruption import STOPPING, StoppedError
 from tasks.probing.campaign import campaign_key, run_batch
 from tasks.probing.cases import case_for
 from tasks.probing.catalog import load_families
+from tasks.probing.meters import Meters
 from tasks.probing.plan import load_plan, plan
 from tasks.probing.redaction import MAX_EXCERPT, excerpt_of
+from tasks.probing.spool import drop_replies, lost_in
 from tasks.records import Asset, AssetKind
 from tasks.settings import CONTENT_ROOT, ProbingSettings
 from tasks.targets.wire import Pace
@@ -144,22 +146,53 @@ def test_a_misbehaving_target_gives_errors_and_the_run_goes_on(
     assert [r["verdict"] for r in rows].count("resistant") == 1
 
 
-def test_a_dead_target_ends_quickly_with_error_rows(serve: Any, asset: Any, answer: Any, tmp_path: Path) -> None:
+def test_a_dead_target_is_soon_left_alone(serve: Any, asset: Any, answer: Any, tmp_path: Path) -> None:
+    """Attempts whose tries are all spent are `error`; the others keep their turn for a later execution."""
     server = serve(lambda *_: answer(500, b"{}"))
     settings = replace(SETTINGS, templates_per_family=60)
     rows = one_batch(asset(server.url), settings, tmp_path / "s.jsonl")
-    assert len(rows) == 60
-    assert {r["verdict"] for r in rows} == {"error"}
-    assert {r["error_kind"] for r in rows} == {"http_500", "circuit_open"}
+    assert {(r["verdict"], r["error_kind"], r["tries"]) for r in rows} == {("error", "http_500", FAST.tries)}
+    assert 0 < len(rows) < 10
     assert len(server.requests) <= 10 + settings.concurrency
 
 
-def test_the_budget_is_not_exceeded_by_one_request(serve: Any, asset: Any, chat: Any, tmp_path: Path) -> None:
+def test_what_a_dying_target_left_over_is_sent_when_it_is_back(
+    serve: Any, asset: Any, chat: Any, answer: Any, tmp_path: Path
+) -> None:
+    mended: list[bool] = []
+
+    def manners(path: str, body: dict[str, Any], n: int) -> Any:
+        return answer(500, b"{}") if n >= 6 and not mended else chat("I can't help with that.")
+
+    server = serve(manners)
+    settings = replace(SETTINGS, families=("prefix_injection",), templates_per_family=40)
+    target, spool = asset(server.url), tmp_path / "s.jsonl"
+    first = one_batch(target, settings, spool)
+    assert {r["error_kind"] for r in first} == {None, "http_500"}
+    assert 4 <= len(first) < 40
+    mended.append(True)
+    before = len(server.requests)
+    rows = one_batch(target, settings, spool, run="r2")
+    assert len(rows) == 40
+    assert len(server.requests) - before == 40 - len(first), "only what had no row was sent"
+    kept = {r["attempt_id"]: r["response_sha256"] for r in first}
+    assert kept.items() <= {r["attempt_id"]: r["response_sha256"] for r in rows}.items()
+
+
+def test_the_budget_is_not_exceeded_by_one_request_and_may_be_raised(
+    serve: Any, asset: Any, chat: Any, tmp_path: Path
+) -> None:
     server = serve(lambda *_: chat("no"))
     settings = replace(SETTINGS, families=("prefix_injection",), max_requests=4)
-    rows = one_batch(asset(server.url), settings, tmp_path / "s.jsonl", run="budget")
-    assert len(server.requests) == 4
-    assert sorted(r["error_kind"] or "" for r in rows) == ["", "", "", "", "budget", "budget"]
+    target, spool = asset(server.url), tmp_path / "s.jsonl"
+    rows = one_batch(target, settings, spool)
+    assert len(server.requests) == len(rows) == 4
+    assert {r["error_kind"] for r in rows} == {None}
+    assert len(one_batch(target, settings, spool)) == 4, "the same limit holds for all executions together"
+    rows = one_batch(target, replace(settings, max_requests=5), spool)
+    assert len(server.requests) == len(rows) == 5
+    rows = one_batch(target, replace(settings, max_requests=100), spool)
+    assert len(server.requests) == len(rows) == 6
 
 
 def test_progress_and_modes(serve: Any, asset: Any, chat: Any, tmp_path: Path) -> None:
@@ -272,13 +305,16 @@ def test_after_sigkill_only_unfinished_attempts_are_sent_again(
     child.append(subprocess.Popen(argv, cwd=CONTENT_ROOT))
     assert child[0].wait(60) == -signal.SIGKILL
     before = len(server.requests)
-    finished = {json.loads(line)["attempt_id"] for line in spool.read_text().splitlines()}
+    lines = [json.loads(line) for line in spool.read_text().splitlines()]
+    finished = {line["attempt_id"] for line in lines if "attempt_id" in line}
     child.clear()
     with spool.open("ab") as torn:
         torn.write(b'{"attempt_id": "torn')
 
     resumed = load_plan(campaign.document, "second")
-    rows = run_batch(resumed.batches[0], target, FAMILIES, settings, spool, pace=FAST)
+    meters = Meters(settings, [target])
+    rows = run_batch(resumed.batches[0], target, FAMILIES, settings, spool, pace=FAST, meters=meters)
+    assert len(server.requests) == meters.budget.spent.requests, "what was in flight at the kill is charged as well"
     # `two_steps` holds two exchanges, so requests are counted per attempt and not one for one.
     again = [r for r in rows if r["attempt_id"] not in finished]
     assert 0 < len(finished) < 12
@@ -286,6 +322,12 @@ def test_after_sigkill_only_unfinished_attempts_are_sent_again(
     assert [r["attempt_id"] for r in rows] == [a.attempt_id for a in campaign.batches[0].attempts]
     assert {r["run_id"] for r in rows} == {"second"}
     assert {r["verdict"] for r in rows} == {"resistant"}
+
+    third = Meters(settings, [target])
+    run_batch(resumed.batches[0], target, FAMILIES, settings, spool, pace=FAST, meters=third)
+    assert third.budget.spent.requests == meters.budget.spent.requests, "however often it is resumed"
+    drop_replies(spool)
+    assert (spool.exists(), lost_in(spool).requests) == (True, len(server.requests) - sum(r["tries"] for r in rows))
 
     unkilled = run_batch(resumed.batches[0], target, FAMILIES, settings, spool.parent / "fresh.jsonl", pace=FAST)
     same = ("attempt_id", "verdict", "transforms", "request_sha256", "response_sha256", "excerpt")
@@ -309,7 +351,8 @@ def test_asked_to_stop_it_finishes_what_is_in_flight_and_sends_no_more(
             one_batch(target, SETTINGS, spool)
     finally:
         STOPPING.clear()
-    kept = {json.loads(line)["attempt_id"]: json.loads(line)["tries"] for line in spool.read_text().splitlines()}
+    lines = [json.loads(line) for line in spool.read_text().splitlines()]
+    kept = {line["attempt_id"]: line["tries"] for line in lines if "attempt_id" in line}
     assert 0 < len(kept) < 6
     assert len(server.requests) == sum(kept.values()), "an attempt in flight was dropped"
     rows = one_batch(target, SETTINGS, spool)
