@@ -111,7 +111,8 @@ def finished_attempts(home: Home) -> dict[str, str]:
     for file in (home.state / "spool").glob("*/*.jsonl"):
         for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
             row = json.loads(line)
-            done[row["attempt_id"]] = row["started_at"]
+            if "started_at" in row:  # the other lines say what was reserved before a request left
+                done[row["attempt_id"]] = row["started_at"]
     return done
 
 
