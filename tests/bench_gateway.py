@@ -7,6 +7,7 @@ machine; ratios carry over to other machines, absolute figures do not.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import gc
 import json
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "gateway")]
 
 import bench_peers as peers_of  # noqa: E402 - the tests' folders are no packages; they are put on the path above
+import httpx  # noqa: E402
+from aiohttp import web  # noqa: E402
 from bench import part, quantile  # noqa: E402
 from bench_peers import MissingError, Peers  # noqa: E402
 from fleet import Fleet  # noqa: E402
@@ -117,6 +120,53 @@ def throughput(bench: Bench) -> Iterator[Row]:
                 yield f"{name}, {memory} MB", f"{rps:,.0f}/s", f"gateway {ours / rps:.1f} × it", f"≥ {times} ×"
             except MissingError as e:
                 yield name, "not measured", str(e), f"≥ {times} ×"
+
+
+def first_token(bench: Bench) -> Iterator[Row]:
+    """Time to the first token of a streamed answer: 40 words, the first after 20 ms, the others 2 ms apart.
+
+    A word is let go when what follows shows that it is no beginning of a value, so one word's pause is in it.
+    """
+    words = [
+        f" {word}" for word in ("The meeting moved to Tuesday and the notes are in the shared folder." * 4).split()
+    ]
+
+    async def speak(request: Any, _: Any) -> Any:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for n, word in enumerate(words[:40]):
+            await asyncio.sleep(0.002 if n else 0.02)
+            await response.write(bench.test.chunk({"content": word}).encode())
+        await response.write(bench.test.chunk({}, "stop").encode() + b"data: [DONE]\n\n")
+        return response
+
+    body = json.dumps(bench.test.chat("Please sum up our meeting of last week.", stream=True)).encode()
+
+    def asked(url: str, headers: dict[str, str]) -> list[float]:
+        """Milliseconds from asking to the first word, 100 times over one connection."""
+        waited = []
+        with httpx.Client(headers={"Content-Type": "application/json", **headers}) as client:
+            for _ in range(110):
+                start, first = time.perf_counter(), 0.0
+                with client.stream("POST", url, content=body) as response:
+                    for line in response.iter_lines():
+                        if not first and '"content"' in line:
+                            first = time.perf_counter() - start
+                waited.append(first * 1000)
+        return waited[10:]
+
+    simulator = bench.test.UpstreamSimulator()
+    simulator.reply = speak
+    process = bench.gateway("first_token", int(simulator.url.split(":")[2].removesuffix("/v1")))
+    try:
+        direct = asked(f"{simulator.url}/chat/completions", {})
+        through = asked(f"{process.url}/v1/chat/completions", bench.bearer())
+    finally:
+        process.stop()
+        simulator.close()
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        with_gateway, without = quantile(through, share), quantile(direct, share)
+        yield f"first token later by, {name}", f"{with_gateway - without:.2f} ms", f"direct {without:.1f} ms", "printed"
 
 
 def _rss(pid: int) -> int:
@@ -382,6 +432,7 @@ def _visible(bench: Bench) -> Row:
 FIGURES: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "filter_speed": filter_speed,
     "throughput": throughput,
+    "first_token": first_token,
     "memory": memory,
     "false_positives": false_positives,
     "fleet": fleet,
