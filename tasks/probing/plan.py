@@ -139,7 +139,7 @@ def plan(
     nights can be compared, with held-out seeds among them. Raises ConfigError when a wanted family does not exist.
     """
     if unknown := sorted(set(settings.families) - set(families)):
-        raise ConfigError(f"unknown probe family {', '.join(unknown)}; `aispm probe list` shows all")
+        raise ConfigError(f"unknown probe family {', '.join(unknown)}; `aispm probe ls` shows all")
     wanted = [f for f in families.values() if not settings.families or f.family_id in settings.families]
     chosen = {f.family_id: _choose(f, None if full else settings.templates_per_family, settings.seed) for f in wanted}
     batches: list[Batch] = []

@@ -284,14 +284,16 @@ CHILD = """
 """
 
 
-def test_after_sigkill_only_unfinished_attempts_are_sent_again(
+def test_after_sigkill_twice_only_unfinished_attempts_are_sent_again(
     serve: Any, asset: Any, chat: Any, tmp_path: Path
 ) -> None:
     child: list[subprocess.Popen[bytes]] = []
+    kill_at = [5, 10]
 
     def manners(path: str, body: dict[str, Any], n: int) -> Any:
-        if n == 6 and child:
-            os.kill(child[0].pid, signal.SIGKILL)  # while two requests are in flight
+        if kill_at and n == kill_at[0]:
+            kill_at.pop(0)
+            os.kill(child[-1].pid, signal.SIGKILL)  # while two requests are in flight
         return chat("I can't help with that.")
 
     server = serve(manners)
@@ -302,12 +304,12 @@ def test_after_sigkill_only_unfinished_attempts_are_sent_again(
     spool = tmp_path / "spool" / "b.jsonl"
     spool.parent.mkdir()
     argv = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "plan.json"), server.url, str(spool)]
-    child.append(subprocess.Popen(argv, cwd=CONTENT_ROOT))
-    assert child[0].wait(60) == -signal.SIGKILL
+    for _ in tuple(kill_at):
+        child.append(subprocess.Popen(argv, cwd=CONTENT_ROOT))
+        assert child[-1].wait(60) == -signal.SIGKILL
     before = len(server.requests)
     lines = [json.loads(line) for line in spool.read_text().splitlines()]
     finished = {line["attempt_id"] for line in lines if "attempt_id" in line}
-    child.clear()
     with spool.open("ab") as torn:
         torn.write(b'{"attempt_id": "torn')
 
