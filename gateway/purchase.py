@@ -73,7 +73,10 @@ class Purchase:
             self.cost = price_of(self.price, tokens_in, tokens_out, cached or 0)
 
     def rows(self, part: Callable[..., dict[str, Any]]) -> list[dict[str, Any]]:
-        """One `budget` event for each budget that covers the request, made by `gateway.events.Exchange.part`."""
+        """A `budget` event for each budget that refused the request, or has more to say than that it covers it.
+
+        Made by `gateway.events.Exchange.part`.
+        """
         if self.refused is not None:
             budget, detail = self.refused
             return [
@@ -93,13 +96,14 @@ class Purchase:
         return [
             part(
                 "budget",
-                decision="flag" if over or overrun else "allow",
-                reason_code=CODES[budget.period] if over or overrun else None,
+                decision="flag",
+                reason_code=CODES[budget.period],
                 reason_detail="overrun" if overrun else None,
                 rule_id=budget.id,
-                severity="medium" if over or overrun else None,
+                severity="medium",
                 reserved_micro_usd=self.reserved,
                 cost_micro_usd=self.cost,
             )
             for budget, over in zip(self.budgets, self.reservation.over, strict=True)
+            if over or overrun
         ]

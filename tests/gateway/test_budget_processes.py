@@ -100,7 +100,7 @@ async def send(gateway, count, connections, during=None, patience=60.0):
 def bill(gateway):
     """(settled, lost with the requests that a kill interrupted, their number), of all workers and boots."""
     rows = gateway.rows()
-    settled = sum(r["cost_micro_usd"] or 0 for r in rows if r["event_kind"] == "budget" and r["rule_id"] == "day")
+    settled = sum(r["cost_micro_usd"] or 0 for r in rows if r["event_kind"] == "exchange")
     answered = {r["request_id"] for r in rows if r["event_kind"] == "exchange"}
     broken = [r for r in rows if r["event_kind"] == "open" and r["request_id"] not in answered]
     workers = {r["worker"] for r in rows if r["event_kind"] == "exchange" and r["http_status"] == 200}
