@@ -8,7 +8,7 @@ from flows.closing import relative
 from flows.engine import Engine
 from flows.outcome import Outcome
 from tasks.crash import crash_point
-from tasks.lake import SCORES
+from tasks.lake import INTERMEDIATE
 from tasks.mapping.catalog import load_catalogs
 from tasks.reporting.report import ReportFiles, write_report
 from tasks.reporting.signing import load_or_create_signer
@@ -42,7 +42,7 @@ def report(run: Run, engine: Engine) -> Outcome:
 
 def write_files(run: Run) -> ReportFiles:
     """Build `posture.json` from the lake and render everything from it."""
-    con = run.lake.connect(keep=SCORES)
+    con = run.lake.connect(keep=INTERMEDIATE)
     try:
         posture = build_posture(con, run.run_id, catalogs=catalog_summary(), code_version=code_version())
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from flows.engine import Engine
@@ -35,9 +36,9 @@ def map_findings(run: Run, families: dict[str, Family]) -> int:
     kinds = mapped_kinds(catalogs, run.settings.probing.folder)
     version = mappings_version(catalogs, run.settings.probing.folder)
     # Catalogues load once per edition, mappings once per change of any of their files.
-    _load_reference(run, "controls", catalogs.sha256, control_rows(catalogs, run.run_id))
-    _load_reference(run, "kind_controls", version, kind_control_rows(kinds))
-    _load_reference(run, "control_overlaps", version, overlap_rows(catalogs, kinds))
+    _load_reference(run, "controls", catalogs.sha256, lambda: control_rows(catalogs, run.run_id))
+    _load_reference(run, "kind_controls", version, lambda: kind_control_rows(kinds))
+    _load_reference(run, "control_overlaps", version, lambda: overlap_rows(catalogs, kinds))
     findings = evaluate(run, families, now)
     run.commit("findings", findings)
     crash_point("map:during")
@@ -92,6 +93,8 @@ def verdicts_in_force(lake: Lake, run_id: str) -> list[dict[str, Any]]:
     )
 
 
-def _load_reference(run: Run, table: str, version: str, rows: list[dict[str, Any]]) -> None:
-    stamped = [{**row, "run_id": run.run_id} for row in rows]
-    run.lake.append(table, stamped, key=f"reference/{table}/{version}", run_id=run.run_id)
+def _load_reference(run: Run, table: str, version: str, rows: Callable[[], list[dict[str, Any]]]) -> None:
+    """Commit `rows()`, which are made only when no run has loaded this version yet."""
+    key = f"reference/{table}/{version}"
+    if not run.lake.committed(table, key):
+        run.lake.append(table, [{**row, "run_id": run.run_id} for row in rows()], key=key, run_id=run.run_id)

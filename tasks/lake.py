@@ -13,7 +13,9 @@ import json
 import os
 import random
 import re
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,12 +37,13 @@ from tasks.settings import CONTENT_ROOT
 
 SCHEMA_FOLDER = CONTENT_ROOT / "sql" / "schema"
 VIEW_LAYERS = tuple(CONTENT_ROOT / "sql" / "views" / layer for layer in ("staging", "intermediate", "marts"))
-STAGING = VIEW_LAYERS[:1]
+STAGING, INTERMEDIATE = VIEW_LAYERS[:1], VIEW_LAYERS[1:2]
 STAMPS = "recorded_at TIMESTAMPTZ NOT NULL, batch_key VARCHAR NOT NULL, row_sha256 VARCHAR NOT NULL"
 MAX_COMMIT_TRIES = 50
-SCORES = ("int_scores",)
-"""The view that most others of a posture go through, each of them several times."""
 _QUESTIONS = count()
+_WRITING: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
+"""Per table, held while a thread appends to it: two at once would cost the later one its whole try. Other processes
+still race; a writer that quarantines rows of `quarantined_rows` itself comes back to the lock it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,34 +167,50 @@ class Lake:
         if unknown:
             raise LakeError(f"{table} has no column {', '.join(sorted(unknown))}; add it to sql/schema/{table}.sql")
         for attempt in range(MAX_COMMIT_TRIES):
-            delta = self._open(spec)
-            last = delta.transaction_version(key) or 0
-            if last >= number or (after is not None and last != after):
-                return Skipped()
-            now = dt.datetime.now(dt.UTC)
-            good, bad = _gate(spec, [{**row, "recorded_at": now, "batch_key": f"{key}#{number}"} for row in rows])
-            if bad:
-                self._quarantine(table, bad, key=f"{key}#{number}", run_id=run_id, now=now)
-            try:
-                # The very object that was asked for the key: a racing commit of the same key is then refused.
-                write_deltalake(
-                    delta,
-                    good,
-                    mode="append",
-                    commit_properties=CommitProperties(
-                        app_transactions=[Transaction(key, number)],
-                        custom_metadata={"run_id": run_id, "batch_key": f"{key}#{number}"},
-                        max_commit_retries=0,
-                    ),
-                    writer_properties=WriterProperties(compression="ZSTD", compression_level=3),
-                )
-            except CommitFailedError:
-                time.sleep(random.uniform(0, 0.02 * (attempt + 1)))  # noqa: S311 - jitter, not a secret
-                continue
-            version = delta.version()
-            self._make_durable(spec.name, version)
-            return Committed(version, len(good), len(bad))
+            with _WRITING[self.root / table]:
+                done = self._append(spec, rows, key=key, run_id=run_id, number=number, after=after)
+            if done is not None:
+                return done
+            time.sleep(random.uniform(0, 0.02 * (attempt + 1)))  # noqa: S311 - jitter, not a secret
         raise LakeError(f"{table}: gave up after {MAX_COMMIT_TRIES} refused commits; are many runs writing at once?")
+
+    def _append(
+        self,
+        spec: Table,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        key: str,
+        run_id: str,
+        number: int,
+        after: int | None,
+    ) -> Committed | Skipped | None:
+        """One try of `append`; None when another writer came first."""
+        delta = self._open(spec)
+        last = delta.transaction_version(key) or 0
+        if last >= number or (after is not None and last != after):
+            return Skipped()
+        now = dt.datetime.now(dt.UTC)
+        good, bad = _gate(spec, [{**row, "recorded_at": now, "batch_key": f"{key}#{number}"} for row in rows])
+        if bad:
+            self._quarantine(spec.name, bad, key=f"{key}#{number}", run_id=run_id, now=now)
+        try:
+            # The very object that was asked for the key: a racing commit of the same key is then refused.
+            write_deltalake(
+                delta,
+                good,
+                mode="append",
+                commit_properties=CommitProperties(
+                    app_transactions=[Transaction(key, number)],
+                    custom_metadata={"run_id": run_id, "batch_key": f"{key}#{number}"},
+                    max_commit_retries=0,
+                ),
+                writer_properties=WriterProperties(compression="ZSTD", compression_level=3),
+            )
+        except CommitFailedError:
+            return None
+        version = delta.version()
+        self._make_durable(spec.name, version)
+        return Committed(version, len(good), len(bad))
 
     def committed(self, table: str, key: str, number: int = 1) -> bool:
         """Whether the batch is in the lake."""
@@ -219,7 +238,8 @@ class Lake:
             # `ignore` settles most races, not all: a second creator may still be told that the protocol changed.
             DeltaTable.create(str(uri), schema=spec.schema, partition_by=spec.partitions, mode="ignore", name=spec.name)
             found = DeltaTable(str(uri))
-        if missing := [field for field in spec.schema if field.name not in _columns(found)]:
+        there = set(_columns(found))
+        if missing := [field for field in spec.schema if field.name not in there]:
             # Written by an earlier version; columns are only ever added.
             found.alter.add_columns(DeltaSchema.from_arrow(pa.schema(missing)).fields)
         return found
@@ -258,11 +278,13 @@ class Lake:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def connect(self, *, layers: Sequence[Path] = VIEW_LAYERS, keep: Collection[str] = ()) -> duckdb.DuckDBPyConnection:
+    def connect(
+        self, *, layers: Sequence[Path] = VIEW_LAYERS, keep: Collection[Path] = ()
+    ) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with a view per lake table in schema `lake`, and those of the `layers` on top.
 
         The views name the exact files of each table's current version: a file planted in a folder is never read.
-        Views named in `keep` are computed once and kept as tables, for many questions that all go through them.
+        Views of the layers in `keep` are computed once and kept as tables, for many questions that all go through them.
         """
         con = duckdb.connect()
         con.execute("set TimeZone = 'UTC'")
@@ -273,7 +295,7 @@ class Lake:
             for file in sorted(layer.glob("*.sql")):
                 body = file.read_text(encoding="utf-8").strip().rstrip(";")
                 try:
-                    con.execute(f'create {"table" if file.stem in keep else "view"} "{file.stem}" as {body}')
+                    con.execute(f'create {"table" if layer in keep else "view"} "{file.stem}" as {body}')
                 except duckdb.Error as e:
                     raise LakeError(f"{file}: {e}") from e
         return con

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.lake import SCORES, Lake
+from tasks.lake import INTERMEDIATE, Lake
 from tasks.settings import CONTENT_ROOT
 
 CHECKS = CONTENT_ROOT / "sql" / "checks"
@@ -82,7 +82,7 @@ def with_lake_checks(result: QualityResult, lake: Lake) -> QualityResult:
 
     A gate that could not answer leaves a row of its own, so that the other rows do not read as a pass.
     """
-    con = lake.connect(keep=SCORES)
+    con = lake.connect(keep=INTERMEDIATE)
     results = list(result.results)
     if result.state == "error" and not any(one["state"] == "error" for one in results):
         results.append({"table": "", "expectation": "gate", "state": "error", "detail": result.detail})
