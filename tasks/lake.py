@@ -7,6 +7,7 @@ as the reason. A commit carries its batch key, so the same batch never lands twi
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import hashlib
 import json
@@ -348,6 +349,7 @@ def _database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @cache
 def _instance() -> duckdb.DuckDBPyConnection:
+    atexit.register(_instance.cache_clear)  # one that lives longer than the interpreter is reported on stderr as a leak
     return duckdb.connect()
 
 

@@ -46,8 +46,10 @@ _FILTER_CODES = frozenset(
 _FILTER_MESSAGES = ("Output blocked by content filtering policy",)
 """Anthropic names its output filter in the message alone, under `invalid_request_error`."""
 _RETRY_INFO = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
-_GATEWAY_REASON = re.compile(r"(DLP|INJECTION|EGRESS|POLICY)\.[A-Z0-9_.]+")
-"""Reason codes of an aispm gateway's policy decisions."""
+_GATEWAY_REASON = re.compile(
+    r"(?:(?:DLP|INJECTION|EGRESS)\.[A-Z0-9_.]+|POLICY\.TOOL_[A-Z]+|WIRE\.UNSCANNABLE)(?::[a-z_]+)?"
+)
+"""Reason codes of an aispm gateway for what a request holds; its others say that nothing was asked at all."""
 
 _LIMIT_HEADERS = ("x-ratelimit-", "x-rate-limit-", "ratelimit", "anthropic-ratelimit-", "retry-after")
 """Beginnings of header names by which services announce limits, in lower case."""
@@ -395,8 +397,7 @@ def _is_filter(data: Any) -> bool:
         for key in ("code", "type", "reason", "reason_code"):
             value = place.get(key)
             if isinstance(value, str) and (value in _FILTER_CODES or _GATEWAY_REASON.fullmatch(value)):
-                # A rate limit or a budget of the gateway is a throttle, not a filter on content.
-                return not value.startswith(("POLICY.RATE", "POLICY.BUDGET"))
+                return True
     return False
 
 

@@ -49,6 +49,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demo, dict[str, Any]
     here = Demo(tmp_path_factory.mktemp("demo") / "home")
     done = here.start()
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "leaked" not in done.stderr, "the database tells when it is not closed"
     return here, json.loads(done.stdout)
 
 
