@@ -24,6 +24,7 @@ _NAMES_ITSELF = re.compile("(?i)pass|secret|token|key|seed|(?-i:I[Dd]$)")
 _CODE = re.compile(
     r"^[A-Za-z_]+(?:\.[A-Za-z_]+[0-9]?)+$|^[a-z]+(?:[_-][a-z]+)+(?:[_-]?[0-9]{1,3})?$|[()\[\]{}]|^\$\w+$|^%\(|^/|::|->|=="
 )
+_DIGIT, _LETTER = re.compile("[0-9]"), re.compile(r"[^\W\d_]")
 _MACAROON = b"\x02\x01"
 """Version 2, then the field `location` (libmacaroons binary format); its length and a host name follow."""
 
@@ -42,14 +43,14 @@ def random_token(value: str) -> int:
 def random_hex(value: str) -> int:
     """Ends in 32 hexadecimal digits with the spread of drawn ones: at least 2.5 bits each and a digit and a letter."""
     tail = value[-32:]
-    mixed = any(c.isdigit() for c in tail) and any(c.isalpha() for c in tail)
+    mixed = _DIGIT.search(tail) and _LETTER.search(tail)
     return len(value) if mixed and entropy_bits(tail) >= 2.5 else 0
 
 
 def mixed_token(value: str) -> int:
     """A random token of both cases and with digits; without digits, one at 4 bits per character, as no words have."""
     both = any(c.isupper() for c in value) and any(c.islower() for c in value)
-    return random_token(value) if both and (any(c.isdigit() for c in value) or entropy_bits(value) >= 4.0) else 0
+    return random_token(value) if both and (_DIGIT.search(value) or entropy_bits(value) >= 4.0) else 0
 
 
 def crc_token(value: str) -> int:
@@ -98,7 +99,7 @@ def pypi_token(value: str) -> int:
 
 def openai_key(value: str) -> int:
     """An `sk-` key that is not another vendor's, and no words with hyphens between."""
-    return 0 if value.startswith("sk-ant-") or not any(c.isdigit() for c in value) else random_token(value)
+    return 0 if value.startswith("sk-ant-") or not _DIGIT.search(value) else random_token(value)
 
 
 def jwt(value: str) -> int:
@@ -116,14 +117,12 @@ def authorization(value: str) -> int:
     raw = _base64(value)
     if raw is not None and b":" in raw and raw.isascii():
         return url_password(raw.decode().split(":", 1)[1]) and len(value)
-    return (
-        len(value) if any(c.isdigit() for c in value) and not _PLACEHOLDER.search(value) and random_token(value) else 0
-    )
+    return len(value) if _DIGIT.search(value) and not _PLACEHOLDER.search(value) and random_token(value) else 0
 
 
 def assigned_secret(value: str) -> int:
     """A value given to a password: digit and letter, more than 2.5 bits per character, no stand-in and no code."""
-    has_both = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    has_both = _DIGIT.search(value) and _LETTER.search(value)
     stand_in = _PLACEHOLDER.search(value) or _CODE.search(value)
     return len(value) if has_both and not stand_in and entropy_bits(value) > 2.5 else 0
 
@@ -132,7 +131,7 @@ def assigned_token(value: str) -> int:
     """A value given to a token or key: random, with digits or of both cases, no stand-in and no code."""
     if _PLACEHOLDER.search(value) or _CODE.search(value):
         return 0
-    has_both = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    has_both = _DIGIT.search(value) and _LETTER.search(value)
     return random_token(value) if has_both else mixed_token(value)
 
 
