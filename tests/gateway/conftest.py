@@ -423,8 +423,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server, where one is installed."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    """A real server: the machine's, or the one in this environment."""
+    beside = Path(sys.executable).parent / "redis-server"
+    program = shutil.which("redis-server") or shutil.which("valkey-server") or shutil.which(beside)
     if program is None:
         pytest.skip("no redis-server is installed")
     with socket.socket() as probe:
