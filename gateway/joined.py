@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 APART = "\0"
@@ -23,19 +24,12 @@ class Part(NamedTuple):
 class Joined:
     """Texts one behind the other, with the way back from an offset to the text it lies in."""
 
-    def __init__(self, parts: Iterable[tuple[int, int, str]], between: str) -> None:
-        """`parts`: (index of the text, offset in it, characters from there on)."""
-        self._begins: list[int] = []
-        self._origins: list[tuple[int, int]] = []
-        pieces: list[str] = []
-        at = 0
-        for index, offset, piece in parts:
-            self._begins.append(at)
-            self._origins.append((index, offset))
-            pieces.append(piece)
-            at += len(piece) + len(between)
+    def __init__(self, pieces: Sequence[str], origins: Sequence[tuple[int, int]], between: str) -> None:
+        """`origins`: of each piece (index of its text, offset in it)."""
         self.text = between.join(pieces)
         self._step = len(between)
+        self._origins = origins
+        self._begins = [0, *accumulate(len(piece) + self._step for piece in pieces[:-1])]
 
     def locate(self, start: int, end: int) -> list[Part]:
         """What [start, end), not empty, is made of: one part, or several when it goes over seams."""
@@ -53,7 +47,7 @@ class Joined:
 
 def apart(texts: Sequence[str]) -> Joined:
     """All texts, each for itself. NULs of their own, which may not stand for the seam, are other control characters."""
-    joined = Joined(((i, 0, text) for i, text in enumerate(texts)), APART)
+    joined = Joined(texts, [(i, 0) for i in range(len(texts))], APART)
     if joined.text.count(APART) != max(0, len(texts) - 1):
         joined.text = APART.join(text.replace(APART, "\x01") for text in texts)
     return joined
@@ -61,12 +55,14 @@ def apart(texts: Sequence[str]) -> Joined:
 
 def seams(texts: Sequence[str], indexes: Sequence[int], between: str) -> Joined:
     """The ends of neighbouring texts with `between` in between; what is far from any seam is left out."""
-    parts: list[tuple[int, int, str]] = []
+    pieces: list[str] = []
+    origins: list[tuple[int, int]] = []
     for index in indexes:
         text = texts[index]
         if len(text) <= 2 * REACH:
-            parts.append((index, 0, text))
+            pieces.append(text)
+            origins.append((index, 0))
         else:
-            parts.append((index, 0, text[:REACH] + APART))
-            parts.append((index, len(text) - REACH, text[-REACH:]))
-    return Joined(parts, between)
+            pieces += (text[:REACH] + APART, text[-REACH:])
+            origins += ((index, 0), (index, len(text) - REACH))
+    return Joined(pieces, origins, between)
