@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 from run_flow import WavesThrough
 
 from flows.engine import PlainEngine
@@ -102,14 +103,12 @@ def child_environment() -> dict[str, str]:
 
 
 def _child(arguments: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Forked with the imports done, unless it is to import from elsewhere."""
+    env = {**child_environment(), **env}
+    if env["PYTHONPATH"] == str(CONTENT_ROOT):
+        return forked.run(arguments, cwd, env, timeout=240)
     return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env={**child_environment(), **env},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
+        [sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False
     )
 
 
