@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from flows.engine import Engine
@@ -41,6 +41,7 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
     judged = run.committed("verdicts", "evidence")
     late = [b for b in campaign if judged and not run.committed("probe_attempts", _key(b))]
     troubles += [f"probing {assets[b.asset_id].name}, batch {b.number}: not made before the run stopped" for b in late]
+    told = {b.asset_id for b in late}
     work = [
         {"run": run, "batch": b, "asset": assets[b.asset_id], "families": families, "meters": meters}
         for b in campaign
@@ -52,8 +53,9 @@ def probe(run: Run, engine: Engine, families: Mapping[str, Family]) -> list[str]
         engine.progress.update("probe", done, total, assets[batch.asset_id].name)
         if isinstance(outcome, Exception):
             troubles.append(f"probing {assets[batch.asset_id].name}, batch {batch.number}: {outcome}")
+            told.add(batch.asset_id)
     crash_point("probe:after")
-    return troubles + _not_sent(run, meters, assets) + _error_rates(run, assets)
+    return troubles + _not_sent(run, meters, assets, told) + _error_rates(run, assets)
 
 
 def freeze_plan(run: Run, assets: list[Asset], families: Mapping[str, Family]) -> list[Batch]:
@@ -136,22 +138,21 @@ def _spent(run: Run, campaign: Sequence[Batch]) -> Amount:
     return sum(lost, start=Amount(row["requests"], row["tokens"], row["micro_usd"]))
 
 
-def _not_sent(run: Run, meters: Meters, assets: Mapping[str, Asset]) -> list[str]:
-    """Which targets were left with planned attempts, and what to do about it."""
+def _not_sent(run: Run, meters: Meters, assets: Mapping[str, Asset], told: Collection[str]) -> list[str]:
+    """Which targets, besides those `told` of already, were left with planned attempts, and what to do about it."""
+    causes = {
+        "budget": f"the campaign's limit of {meters.budget.reached} is reached; raise it, and",
+        "circuit_open": "the target failed too often in a row; when it is back,",
+        "throttled": "the target asked to be left alone; later,",
+        None: "the run was stopped after its target had been given up; now",
+    }
     missing = unsent(run.lake, run.run_id)
-    said = []
-    for asset_id, count in sorted(missing.items()):
-        asset = assets.get(asset_id)
-        why = None if asset is None else meters.stopped(meters.limiter(asset))
-        if asset is None or why is None:
-            continue  # its batch failed, which is told already
-        what = {
-            "budget": f"the campaign's limit of {meters.budget.reached} is reached; raise it, and",
-            "circuit_open": "the target failed too often in a row; when it is back,",
-            "throttled": "the target asked to be left alone; later,",
-        }[why]
-        said.append(f"{asset.name}: {count} attempts were not sent: {what} the same command goes on with them")
-    return said
+    return [
+        f"{assets[asset_id].name}: {count} attempts were not sent: "
+        f"{causes[meters.stopped(meters.limiter(assets[asset_id]))]} the same command goes on with them"
+        for asset_id, count in sorted(missing.items())
+        if asset_id not in told
+    ]
 
 
 def _error_rates(run: Run, assets: Mapping[str, Asset]) -> list[str]:

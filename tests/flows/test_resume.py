@@ -129,6 +129,38 @@ def test_a_later_run_goes_on_with_what_a_dead_target_left_over(home: HomeMaker, 
     assert vulnerable, "what the first run found is not mended by the second"
 
 
+def test_what_a_killed_execution_left_unsent_is_told_and_sent_by_the_next_run(
+    home: HomeMaker, target: TargetMaker
+) -> None:
+    """Killed after the batch of a target that had died was committed as far as it went."""
+    service = target(two="obedient")
+    here = home(
+        [asset_yaml("two", service.url("two"))], families=FEW, templates_per_family=8, concurrency=1, batch_size=50
+    )
+    count = service._count
+
+    def dying(path: str, raw: bytes) -> None:
+        count(path, raw)
+        if sum(service.probes.values()) > 5:
+            service.manners["two"] = "500"
+
+    service._count = dying  # type: ignore[method-assign]  # the service counts by this alone
+    assert here.run(crash_at="probe:after").returncode == -signal.SIGKILL
+    left = 16 - here.rows("select count(*) as n from lake.probe_attempts")[0]["n"]
+    assert left > 0
+    service._count = count  # type: ignore[method-assign]  # as above
+    service.manners["two"] = "obedient"
+
+    resumed = here.inside()
+
+    assert resumed.state == "incomplete", "attempts that nobody sent are no pass"
+    assert [t for t in resumed.troubles if t.startswith(f"two: {left} attempts were not sent: ")]
+    rest = here.inside()
+    assert [c for _, c, _ in campaigns(here)] == [f"nightly/{resumed.run_id}"] * 2
+    assert here.rows("select count(distinct attempt_id) as n from lake.probe_attempts") == [{"n": 16}]
+    assert not [t for t in rest.troubles if "were not sent" in t]
+
+
 @pytest.mark.full
 def test_a_spent_budget_may_be_raised_and_the_campaign_goes_on(home: HomeMaker, target: TargetMaker) -> None:
     service = target(one="refusing")
