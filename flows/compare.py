@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tasks.current import WHOLE_CAMPAIGN
 from tasks.errors import ConfigError
 from tasks.lake import Lake
 from tasks.probing.catalog import load_families
@@ -46,12 +47,10 @@ def diff_runs(settings: Settings, before: str, after: str) -> RunDiff:
         rows = {}
         for run_id in {first, second}:
             cursor = con.execute(
-                """select asset_id, family_id, family_sha256, seed_id, template_sha256, trial, verdict, error_kind,
-                          decided_by, method_version
-                   from int_adjudicated
-                   where run_id <= $run
-                     and campaign_id in (select campaign_id from stg_probe_attempts where run_id = $run)""",
-                {"run": run_id},
+                f"""select asset_id, family_id, family_sha256, seed_id, template_sha256, trial, verdict, error_kind,
+                           decided_by, method_version
+                    from int_adjudicated where attempt_id in ({WHOLE_CAMPAIGN})""",  # noqa: S608 - a constant
+                [run_id],
             )
             columns = [c[0] for c in cursor.description or ()]
             rows[run_id] = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]

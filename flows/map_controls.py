@@ -10,7 +10,7 @@ from flows.engine import Engine
 from flows.inputs import mapped_kinds, mappings_version
 from tasks.assessment import load_checks
 from tasks.crash import crash_point
-from tasks.current import VERDICTS_IN_FORCE, latest_versions
+from tasks.current import VERDICTS_IN_FORCE, WHOLE_CAMPAIGN, latest_versions
 from tasks.findings import finding_rows, from_check_results, from_verdicts, of_gone_assets
 from tasks.lake import Lake
 from tasks.mapping.catalog import control_rows, load_catalogs
@@ -87,7 +87,7 @@ def verdicts_in_force(lake: Lake, run_id: str) -> list[dict[str, Any]]:
            from lake.probe_attempts a
            join in_force v using (attempt_id)
            left join requests r using (attempt_id)
-           where a.campaign_id in (select campaign_id from lake.probe_attempts where run_id = ?)
+           where a.attempt_id in ({WHOLE_CAMPAIGN})
            group by all order by a.asset_id, a.family_id""",  # noqa: S608 - a constant
         [run_id],
     )

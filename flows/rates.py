@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from flows.compare import resolve_run
+from tasks.current import WHOLE_CAMPAIGN
 from tasks.errors import ConfigError
 from tasks.lake import Lake
 from tasks.probing.statistics import (
@@ -113,14 +114,12 @@ def rates(settings: Settings, run: str | None, k: int) -> Rates:
             raise ConfigError("no run has probed anything yet; `aispm run nightly` or `aispm demo` does")
         run_id = known[-1] if run is None else resolve_run(known, run)
         counted = con.execute(
-            """with names as (select asset_id, arg_max(name, valid_from) as name from stg_asset_versions group by all)
+            f"""with names as (select asset_id, arg_max(name, valid_from) as name from stg_asset_versions group by all)
                select a.family_id, a.asset_id, coalesce(n.name, a.asset_id), a.seed_id, a.verdict,
                       coalesce(a.error_kind = 'filtered', false), count(*)
                from int_adjudicated as a left join names as n on n.asset_id = a.asset_id
-               where a.run_id <= $run
-                 and a.campaign_id in (select campaign_id from stg_probe_attempts where run_id = $run)
-               group by all order by all""",
-            {"run": run_id},
+               where a.attempt_id in ({WHOLE_CAMPAIGN}) group by all order by all""",  # noqa: S608 - a constant
+            [run_id],
         ).fetchall()
     finally:
         con.close()

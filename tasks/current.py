@@ -18,6 +18,10 @@ VERDICTS_IN_FORCE = """select * from lake.verdicts
 """One row per attempt that a method decided: human before judges before evidence, then the newest, as in the view
 `int_adjudicated`."""
 
+WHOLE_CAMPAIGN = """select attempt_id from lake.probe_attempts
+    where run_id <= $1 and campaign_id in (select campaign_id from lake.probe_attempts where run_id = $1)"""
+"""The attempts of run `$1` and of the earlier ones whose campaign it goes on with."""
+
 
 def latest_versions(lake: Lake) -> list[dict[str, Any]]:
     """The newest `asset_versions` row of every asset, absent ones included."""

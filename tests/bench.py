@@ -72,6 +72,7 @@ def upstream(delay_ms: int = 0) -> Iterator[str]:
 
 
 def serve_upstream(delay_ms: int) -> None:
+    import uvloop
     from aiohttp import web
 
     answer = json.dumps(part("gateway").completion("I cannot help with that.")).encode()
@@ -87,11 +88,11 @@ def serve_upstream(delay_ms: int) -> None:
         app.router.add_post("/v1/chat/completions", reply)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
         print(runner.addresses[0][1], flush=True)
         await asyncio.Event().wait()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------

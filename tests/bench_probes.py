@@ -12,24 +12,24 @@ import asyncio
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from bench_peers import MissingError  # noqa: E402 - the tests' folders are no packages; they are put on the path above
+from bench import upstream  # noqa: E402 - the tests' folders are no packages; they are put on the path above
+from bench_peers import MissingError  # noqa: E402
 from bench_probe_peers import GARAK, PROMPTFOO, Case, ProbePeers, Spent, spent_by  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-LATENCY_S = 0.05
+LATENCY_MS = 50
 FAMILIES = (
     "delimiter_escape", "encoding_smuggling", "few_shot_hijack", "homoglyph_leet", "judge_injection",
     "prefix_injection", "refusal_suppression", "system_prompt_override", "unicode_smuggling",
@@ -38,12 +38,6 @@ FAMILIES = (
 PER_FAMILY = 45
 SMALL, LARGE = (12, 1), (PER_FAMILY, 3)
 """(templates per family, trials) of the two sizes that are compared for processor time."""
-ANSWER = json.dumps({
-    "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
-    "choices": [{"index": 0, "finish_reason": "stop",
-                 "message": {"role": "assistant", "content": "I'm sorry, but I can't help with that."}}],
-    "usage": {"prompt_tokens": 200, "completion_tokens": 10, "total_tokens": 210},
-}).encode()  # fmt: skip
 
 
 class Figure(NamedTuple):
@@ -52,39 +46,6 @@ class Figure(NamedTuple):
     beside: str
     target: str
     value: float | None = None
-
-
-def serve() -> None:
-    """The model: whatever it is asked, the same refusal after `LATENCY_S`."""
-    import uvloop
-    from aiohttp import web
-
-    async def reply(request: web.Request) -> web.Response:
-        await request.read()
-        await asyncio.sleep(LATENCY_S)
-        return web.Response(body=ANSWER, content_type="application/json")
-
-    async def run() -> None:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", reply)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-        print(runner.addresses[0][1], flush=True)
-        await asyncio.Event().wait()
-
-    uvloop.run(run())
-
-
-@contextmanager
-def model() -> Iterator[str]:
-    child = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout is not None
-        yield f"http://127.0.0.1:{child.stdout.readline().strip()}/v1"
-    finally:
-        child.kill()
-        child.wait()
 
 
 def bare_client(url: str, concurrency: int, seconds: float = 4.0) -> float:
@@ -188,7 +149,7 @@ def cases(per_family: int, trials: int) -> list[Case]:
 def speed(url: str, _: ProbePeers) -> Iterator[Figure]:
     """Attempts per second at 16, 32 and 64 in flight, over the whole probe step."""
     for concurrency in (16, 32, 64):
-        limit = concurrency / LATENCY_S
+        limit = concurrency * 1000 / LATENCY_MS
         bare = bare_client(url, concurrency)
         found, _spent = ours(url, concurrency, PER_FAMILY, 12)
         rate = found["sent"] / found["took"]
@@ -237,10 +198,14 @@ def cost(url: str, peers: ProbePeers) -> Iterator[Figure]:
     ):
         target = f"aispm ≤ 1/{times} of it"
         try:
-            found = cost_of(lambda size, scratch, run=run: run(cases(*size), url, 16, scratch))  # type: ignore[misc]
+            found = cost_of(partial(_peer, run, url))
             yield figure(name, found, f"aispm takes 1/{found.each / own.each:.1f} of it; ", target)
         except MissingError as e:
             yield Figure(f"{name}, processor time", "not measured", str(e), target)
+
+
+def _peer(run: Callable[..., Spent], url: str, size: tuple[int, int], scratch: Path) -> Spent:
+    return run(cases(*size), url, 16, scratch)
 
 
 def memory(url: str, _: ProbePeers) -> Iterator[Figure]:
@@ -264,12 +229,8 @@ def main() -> None:
     parser.add_argument("figures", nargs="*", choices=[*FIGURES, []], help="default: all")
     parser.add_argument("--peers", type=Path, default=ROOT / "build" / "peers", help="where peers are fetched to")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--campaign", nargs=5, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.serve:
-        serve()
-        return
     if chosen.campaign:
         url, concurrency, per_family, trials, folder = chosen.campaign
         campaign(url, int(concurrency), int(per_family), int(trials), Path(folder))
@@ -281,7 +242,7 @@ def main() -> None:
     for column in ("figure", "measured", "in the same run", "target"):
         table.add_column(column, overflow="fold")
     found: list[Figure] = []
-    with model() as url:
+    with upstream(LATENCY_MS) as url:
         for name in chosen.figures or FIGURES:
             console.print(f"… {name}", style="dim", highlight=False)
             try:
@@ -292,7 +253,7 @@ def main() -> None:
         table.add_row(*one[:4])
     console.print(table)
     console.print(
-        f"The model answers after {LATENCY_S * 1000:.0f} ms. All tools send the same prompts, one request each, 16 in "
+        f"The model answers after {LATENCY_MS} ms. All tools send the same prompts, one request each, 16 in "
         "flight, assert that the canary is not in the reply, and store every result. Processor time is user and system "
         "of the process and its children; the difference of two sizes leaves start-up out."
     )

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gateway.durable import replace_durably
 from tasks.targets.budget import Amount
 
 SYNC_S = 0.05
@@ -88,14 +89,7 @@ def drop_replies(path: Path) -> None:
     if lost == Amount():
         path.unlink(missing_ok=True)
         return
-    fresh = path.with_suffix(".new")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, orjson.dumps({"lost": _units(lost)}, option=orjson.OPT_APPEND_NEWLINE))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fresh.replace(path)
+    replace_durably(path, orjson.dumps({"lost": _units(lost)}, option=orjson.OPT_APPEND_NEWLINE))
 
 
 class _Found(NamedTuple):
