@@ -30,6 +30,8 @@ PER_RUN = {
     "request_sha256", "response_sha256", "excerpt", "tool_trace", "transforms", "evidence_ref",
     "rationale_redacted", "params_sha256", "prompt_sha256", "latency_us", "signature", "key_id",
 }  # fmt: skip
+DRAWN_BY_ID = {"judge_votes": "where purpose = 'case'", "reviews": "where reason <> 'audit'"}
+"""Left out: gold rows are drawn by the run's id, automatic verdicts for a person to audit by the attempt's."""
 MAX_TASK_RUNS = 50
 """Of one target."""
 
@@ -72,9 +74,7 @@ def rows(lake: Lake) -> dict[str, Counter[tuple[str, ...]]]:
     for name, spec in tables().items():
         columns = [f.name for f in spec.schema if f.name not in PER_RUN and not pa.types.is_temporal(f.type)]
         listed = ", ".join(f'"{column}"' for column in columns)
-        # Which gold rows a batch gets is drawn by the run's id.
-        which = "where purpose = 'case'" if name == "judge_votes" else ""
-        every = lake.query(f"select {listed} from lake.{name} {which}")  # noqa: S608 - names of our own schema
+        every = lake.query(f"select {listed} from lake.{name} {DRAWN_BY_ID.get(name, '')}")  # noqa: S608 - names of our own schema
         found[name] = Counter(tuple(map(str, row.values())) for row in every)
     return found
 
