@@ -124,6 +124,10 @@ class Engine:
             hits = self._verify(view, found.candidates, start, budget)
         else:
             source = SkeletonView(read, view)
+            gone = read.gone
+            # Before the scan, which a text with too many of them can be spared.
+            if len(gone) and (pieces := sorted(self._kept(hidden(text, gone), view, budget))):
+                children.append(DecodedView(view, [pieces]))
             if read.in_place:
                 found = self._matcher.find(Bytes.of(read), budget.events)
                 direct = found.direct
@@ -134,9 +138,6 @@ class Engine:
             # The second reading only where it says something else than the first.
             twice = self._changed(read, found.candidates)
             _add(hits, self._verify(source, twice, start, budget))
-            gone = read.gone
-            if len(gone) and (pieces := sorted(self._kept(hidden(text, gone), view, budget))):
-                children.append(DecodedView(view, [pieces]))
         groups = self._pieces(source, found.places, budget)
         if groups:
             children.append(DecodedView(source, groups))

@@ -122,9 +122,10 @@ def authorization(value: str) -> int:
 
 def assigned_secret(value: str) -> int:
     """A value given to a password: digit and letter, more than 2.5 bits per character, no stand-in and no code."""
-    has_both = _DIGIT.search(value) and _LETTER.search(value)
+    if not (_DIGIT.search(value) and _LETTER.search(value)):
+        return 0
     stand_in = _PLACEHOLDER.search(value) or _CODE.search(value)
-    return len(value) if has_both and not stand_in and entropy_bits(value) > 2.5 else 0
+    return len(value) if not stand_in and entropy_bits(value) > 2.5 else 0
 
 
 def assigned_token(value: str) -> int:
