@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.connections import Reply
 from gateway.exchange import OFF_LOOP_BYTES, ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.mcp_sessions import seal, unseal
 from gateway.reasons import Refusal
 from gateway.settings import Route
 from gateway.strict_json import parse
-from gateway.upstream import Reply, Upstream, check_status
+from gateway.upstream import Upstream, check_status
 from gateway.wire import mcp
 from gateway.wire.format import JSON_TYPE, SSE_TYPE, Endpoint
 from gateway.wire.mcp import Id, Message

@@ -9,13 +9,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.connections import Reply
 from gateway.exchange import ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
 from gateway.purchase import CODES, Purchase
 from gateway.reasons import Refusal
 from gateway.settings import Route
 from gateway.strict_json import parse
-from gateway.upstream import Reply, check_status
+from gateway.upstream import check_status
 from gateway.wire.format import JSON_TYPE, Endpoint, Format, Stream, Usage, malformed
 
 SESSION_HEADER = "X-Session-Id"

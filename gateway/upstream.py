@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDictProxy
-from yarl import URL
 
 from gateway.addresses import is_loopback
+from gateway.connections import Connections, Exchange, Reply, head_of, host_of
 from gateway.reasons import Refusal
 from gateway.resolver import GuardedResolver
 from gateway.secrets import resolve_secret
@@ -24,11 +20,7 @@ from gateway.wire.format import JSON_TYPE
 
 
 class Upstream:
-    """The provider behind one route. Every failure of it is a Refusal `SYSTEM.BACKEND`.
-
-    Connections, TLS, name lookup and the reading of replies are aiohttp's; its session and request objects, made anew
-    for every request, would cost as much as all of the filter.
-    """
+    """The provider behind one route. Every failure of it is a Refusal `SYSTEM.BACKEND`."""
 
     def __init__(self, route: Route, limits: Limits) -> None:
         self._base = route.base_url.rstrip("/")
@@ -37,7 +29,7 @@ class Upstream:
         self._path = self._base.removeprefix(f"{parts.scheme}://{parts.netloc}")
         self._limits, self._allow_private = limits, route.allow_private
         self._headers = {
-            "Host": URL(self._base).host_port_subcomponent or parts.netloc,
+            "Host": host_of(self._base),
             "Accept-Encoding": "identity",
             "User-Agent": "aispm-gateway",
         }
@@ -46,23 +38,22 @@ class Upstream:
         if route.aws_region is not None:
             self._credential = self._credential or environment_key()
             self._authorize = signer(self._credential, route.aws_region)
-        self._connector: aiohttp.TCPConnector | None = None
-        self._target: aiohttp.ClientRequest | None = None
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_s)
+        self._connections: Connections | None = None
 
     async def start(self) -> None:
         """Open the connection pool; needs the running loop."""
-        self._connector = aiohttp.TCPConnector(
-            limit=self._limits.upstream_connections,
-            resolver=GuardedResolver(allow_private=self._allow_private, loopback=is_loopback(self.domain)),
+        self._connections = Connections(
+            self._base,
+            GuardedResolver(allow_private=self._allow_private, loopback=is_loopback(self.domain)),
+            most=self._limits.upstream_connections,
+            connect_s=self._limits.connect_s,
+            read_s=self._limits.read_s,
         )
-        # Names where to connect to; never sent.
-        self._target = aiohttp.ClientRequest("GET", URL(self._base), loop=asyncio.get_running_loop())
 
     async def close(self) -> None:
         """Close the pool."""
-        if self._connector is not None:
-            await self._connector.close()
+        if self._connections is not None:
+            await self._connections.close()
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], *, repeatable: bool = True
@@ -75,18 +66,11 @@ class Upstream:
             sent.update(self._authorize(self._credential, method, self._base + path, body or b""))
         if body is not None:
             sent["Content-Length"] = str(len(body))
-        return Sending(self, method, _head(method, self._path + path, sent), body or b"", repeatable)
-
-    async def connect(self) -> Connection:
-        """A connection that no other request uses. Raises aiohttp.ClientError and TimeoutError."""
-        if self._connector is None or self._target is None:
+        if self._connections is None:
             raise RuntimeError("start() comes first")
-        return await self._connector.connect(self._target, [], self._timeout)
-
-    @property
-    def read_s(self) -> float:
-        """Seconds of silence after which a reply is given up."""
-        return self._limits.read_s
+        return Sending(
+            self._connections, method, head_of(method, self._path + path, sent), body or b"", repeatable=repeatable
+        )
 
     async def read(self, reply: Reply) -> bytes:
         """The whole body. Raises Refusal when it is larger than the limit."""
@@ -99,88 +83,23 @@ class Upstream:
         return b"".join(pieces)
 
 
-def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """A request's first line and headers. Raises ValueError when one of them would make another line."""
-    head = f"{method} {target or '/'} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n"
-    if head.count("\n") != len(headers) + 2 or head.count("\r") != len(headers) + 2 or "\0" in head:
-        raise ValueError("a header with a line end")
-    return head.encode("latin-1")
+class Sending(Exchange):
+    """An exchange whose failures are Refusals, also those of reading its body."""
 
-
-class Reply(NamedTuple):
-    """What a provider answers."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    content: aiohttp.StreamReader
-    """The body, read while the request is open."""
-
-
-class Sending:
-    """`async with` gives the reply's status and headers; its body is read inside, where failures are translated too.
-
-    A connection that the provider closed while idle is tried once more, since no byte of a reply had come; unless
-    the request is not `repeatable`: it may have been acted on all the same.
-    """
-
-    __slots__ = ("_body", "_connection", "_head", "_method", "_repeatable", "_upstream", "retries")
-
-    def __init__(self, upstream: Upstream, method: str, head: bytes, body: bytes, repeatable: bool) -> None:
-        self._upstream, self._method, self._head, self._body = upstream, method, head, body
-        self._repeatable = repeatable
-        self._connection: Connection | None = None
-        self.retries = 0
+    __slots__ = ()
 
     async def __aenter__(self) -> Reply:
         try:
-            try:
-                reply = await self._send()
-            except aiohttp.ServerDisconnectedError:
-                if not self._repeatable:
-                    raise
-                self.retries = 1
-                reply = await self._send()
-        except BaseException as e:
-            self._give_up()
-            if isinstance(e, _FAILURES):
-                raise _translated(e) from None
-            raise
+            reply = await super().__aenter__()
+        except _FAILURES as e:
+            raise _translated(e) from None
         if reply.headers.get("Content-Encoding", "identity").lower() != "identity":
-            self._give_up()
+            self.give_up()
             raise Refusal("WIRE.UNSCANNABLE", "upstream", "response")
         return reply
 
-    async def _send(self) -> Reply:
-        self._give_up()
-        while True:
-            connection = self._connection = await self._upstream.connect()
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None:
-                raise aiohttp.ServerDisconnectedError
-            if not protocol.should_close:
-                break
-            connection.close()  # something came while nobody had asked: it must not pass for the next answer
-        protocol.set_response_params(
-            skip_payload=self._method == "HEAD",
-            read_until_eof=True,
-            auto_decompress=False,
-            read_timeout=self._upstream.read_s,
-        )
-        transport.write(self._head + self._body)
-        protocol.start_timeout()
-        while True:
-            message, content = await protocol.read()
-            if not 100 <= message.code < 200 or message.code == 101:
-                return Reply(message.code, message.headers, content)
-
-    def _give_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self._connection is not None:
-            self._connection.release()  # one whose reply was not read to its end is closed by this
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await super().__aexit__(kind, error, trace)
         if isinstance(error, _FAILURES):
             raise _translated(error) from None
 

@@ -268,7 +268,11 @@ def canonical_json(value: Any) -> str:
 
     Raises ValueError on NaN or infinity; floats do not belong in signed documents.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""Made once: `json.dumps` makes one per call."""
 
 
 def digest(*parts: str) -> str:

@@ -348,7 +348,7 @@ def contains(text: str, needle: str, decoders: tuple[str, ...]) -> str | None:
         return None
     for decoder in decoders:
         for reading in _READINGS[decoder](text):
-            if wanted in _INVISIBLE.sub("", reading).casefold():
+            if wanted in (reading if reading.isascii() else _INVISIBLE.sub("", reading)).casefold():
                 return decoder
     return None
 
@@ -359,6 +359,8 @@ def _plain(text: str) -> Iterator[str]:
 
 def _nfkc(text: str) -> Iterator[str]:
     yield unicodedata.normalize("NFKC", text)
+    if text.isascii():
+        return
     # Tag characters spell ASCII; marks stacked on letters are dropped.
     spelled = "".join(chr(ord(c) - 0xE0000) if 0xE0020 <= ord(c) <= 0xE007E else c for c in text)
     yield "".join(c for c in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(c))

@@ -20,8 +20,10 @@ from functools import cache
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
+from gateway.connections import Connections, Exchange, Reply, head_of, host_of
 from tasks.targets.addresses import GuardedResolver, origin, refused_host
 from tasks.targets.budget import Amount, Budget, Limits, Price
 from tasks.targets.limiter import Limiter, Pass
@@ -118,8 +120,7 @@ class Wire:
         """`take` is asked before each request, beside the budget, and `sending` is told what was reserved for it.
         `decode` turns a body into an object; what it raises
         as ValueError is a malformed reply."""
-        self._origins = frozenset(origin(url) for url in urls)
-        if refused := [host for _, host, _ in self._origins if refused_host(host)]:
+        if refused := [host for _, host, _ in map(origin, urls) if refused_host(host)]:
             raise ValueError(f"{refused[0]} is a link-local or metadata address, which is never probed")
         self._limiter = limiter
         self._budget = budget or Budget(Limits())
@@ -128,20 +129,19 @@ class Wire:
         self._take = take
         self._sending = sending
         self._decode = decode
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls_context(), resolver=GuardedResolver()),
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"user-agent": user_agent, "accept-encoding": "identity", "accept": "application/json"},
-            trust_env=False,
-        )
+        self._timeout_s = timeout_s
+        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity", "Accept": "application/json"}
+        self._connections = {
+            origin(url): Connections(url, GuardedResolver(), tls=tls_context(), decompress=True) for url in urls
+        }
         self.sent = 0
         """Requests sent so far, repeated ones included."""
         self.micro_usd = 0
         """What they cost so far; an upper bound where no usage was reported."""
 
     async def close(self) -> None:
-        await self._session.close()
+        for connections in self._connections.values():
+            await connections.close()
 
     async def send(
         self,
@@ -175,7 +175,7 @@ class Wire:
         output: int | None,
         decode: Callable[[bytes], Any],
     ) -> Answer:
-        if origin(url) not in self._origins:
+        if origin(url) not in self._connections:
             return Answer({}, None, None, "connect", "outside the declared origin")
         answer = Answer({}, None, None, "connect")
         for attempt in range(self._pace.tries):
@@ -217,7 +217,7 @@ class Wire:
     ) -> list[Answer]:
         """`count` equal requests at once, each sent a single time and past the limiter: the question is whether the
         target slows anybody down. All are reserved in the budget, so this way round the limiter is capped too."""
-        if origin(url) not in self._origins:
+        if origin(url) not in self._connections:
             return [Answer({}, None, None, "connect", "outside the declared origin")]
         raw = _encode(body)
         one = self._reservation(raw, UNSET_OUTPUT_TOKENS)
@@ -280,31 +280,35 @@ class Wire:
         encoded = ""
         try:
             proof = sign(method, url, raw) if sign is not None else {}
-            async with self._session.request(
-                method, URL(url, encoded=True), data=raw or None, headers={**headers, **proof}, allow_redirects=False
-            ) as response:
-                encoded = response.headers.get("content-encoding", "")
+            head = self._head(method, url, {**headers, **proof}, len(raw))
+            exchange = Exchange(self._connections[origin(url)], method, head, raw, repeatable=False)
+            async with asyncio.timeout(self._timeout_s), exchange as reply:
+                encoded = reply.headers.get("content-encoding", "")
                 parts: list[bytes] = []
                 size = 0
-                async for part in response.content.iter_any():
+                async for part in reply.content.iter_any():
                     size += len(part)
                     if size > MAX_REPLY_BYTES:
-                        response.close()
-                        return Answer({}, response.status, None, "too_large"), None
+                        exchange.give_up()
+                        return Answer({}, reply.status, None, "too_large"), None
                     parts.append(part)
         except TimeoutError:
             return Answer({}, None, None, "timeout"), None
         except aiohttp.ClientPayloadError:
             return Answer({}, None, None, "malformed" if encoded else "connect"), None
-        except (aiohttp.InvalidURL, ValueError):
+        except ValueError:
             return Answer({}, None, None, "malformed"), None
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, HttpProcessingError, OSError):
             return Answer({}, None, None, "connect"), None
-        limits = any(name.lower().startswith(_LIMIT_HEADERS) for name in response.headers)
         raw = b"".join(parts)
-        answer = _classify(response, raw, decode)
-        session = response.headers.get("mcp-session-id")
-        return replace(answer, announces_limit=limits, session=session), _retry_after(response, raw)
+        return _classify(reply, raw, decode), _retry_after(reply, raw)
+
+    def _head(self, method: str, url: str, headers: Mapping[str, str], length: int) -> bytes:
+        """Raises ValueError for a header that would be several."""
+        sent = {"Host": host_of(url), **self._headers, **headers}
+        if length or method not in ("GET", "DELETE"):
+            sent["Content-Length"] = str(length)
+        return head_of(method, URL(url, encoded=True).raw_path_qs, sent)
 
 
 def _encode(body: Mapping[str, Any] | bytes | None) -> bytes:
@@ -346,30 +350,38 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
-def _classify(response: aiohttp.ClientResponse, raw: bytes, decode: Callable[[bytes], Any]) -> Answer:
-    status = response.status
+def _classify(reply: Reply, raw: bytes, decode: Callable[[bytes], Any]) -> Answer:
+    status, headers = reply.status, reply.headers
     sha = hashlib.sha256(raw).hexdigest()
     fine = 200 <= status < 300
-    if response.content_type == "text/event-stream":
+    if headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream":
         raw = _last_message(raw)
     try:
         data = (decode if fine else json.loads)(raw) if raw else {}
     except (ValueError, RecursionError):
         data = None
+    body, kind = "", None
     if fine:
-        if not isinstance(data, dict):
-            return Answer({}, status, sha, "malformed")
-        return Answer(data, status, sha, None)
-    body = raw[:2000].decode("utf-8", "replace")
-    if _is_filter(data) or response.headers.get("x-aispm-decision") == "block":
-        kind = "filtered"
-    elif status == 429:
-        kind = "throttled"
-    elif status in (401, 403):
-        kind = "auth"
+        kind = None if isinstance(data, dict) else "malformed"
     else:
-        kind = f"http_{status}"
-    return Answer({}, status, sha, kind, body)
+        body = raw[:2000].decode("utf-8", "replace")
+        if _is_filter(data) or headers.get("x-aispm-decision") == "block":
+            kind = "filtered"
+        elif status == 429:
+            kind = "throttled"
+        elif status in (401, 403):
+            kind = "auth"
+        else:
+            kind = f"http_{status}"
+    return Answer(
+        data if kind is None and isinstance(data, dict) else {},
+        status,
+        sha,
+        kind,
+        body,
+        session=headers.get("mcp-session-id"),
+        announces_limit=any(name.lower().startswith(_LIMIT_HEADERS) for name in headers),
+    )
 
 
 def _last_message(raw: bytes) -> bytes:
@@ -401,11 +413,11 @@ def _is_filter(data: Any) -> bool:
     return False
 
 
-def _retry_after(response: aiohttp.ClientResponse, raw: bytes) -> float | None:
+def _retry_after(reply: Reply, raw: bytes) -> float | None:
     """Seconds, from either form of the header (RFC 9110 §10.2.3) or Google's `RetryInfo`; None when there is none."""
-    value = response.headers.get("retry-after")
+    value = reply.headers.get("retry-after")
     if value is None:
-        return None if response.status < 400 else _retry_info(raw)
+        return None if reply.status < 400 else _retry_info(raw)
     if value.strip().isdigit():
         return float(value)
     try:

@@ -1,0 +1,80 @@
+"""Requests over kept connections: they leave at once, and a connection is used again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+from aiohttp.resolver import ThreadedResolver
+
+from gateway.connections import Connections, Exchange, head_of, host_of
+
+
+class Server:
+    """Answers `ok` to every request of one connection after the other, and says when one has come."""
+
+    def __init__(self) -> None:
+        self.came = threading.Semaphore(0)
+        self.connections = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with client:
+                while data := client.recv(65536):
+                    if data.endswith(b"\r\n\r\n"):
+                        self.came.release()
+                        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_request_leaves_before_anything_else_that_waits_in_the_loop(server: Server, loop_factory: object) -> None:
+    async def ask(connections: Connections) -> bytes:
+        head = head_of("GET", "/", {"Host": host_of(server.url)})
+        async with Exchange(connections, "GET", head, b"") as reply:
+            return await reply.content.read()
+
+    async def run() -> None:
+        connections = Connections(server.url, ThreadedResolver())
+        assert await ask(connections) == b"ok"
+        assert server.came.acquire(timeout=5)
+        arrived: list[bool] = []
+        asking = asyncio.create_task(ask(connections))
+        # Runs in the same turn of the loop as the request, right after it, and holds the loop until it has arrived.
+        asyncio.get_running_loop().call_soon(lambda: arrived.append(server.came.acquire(timeout=5)))
+        assert await asking == b"ok"
+        assert arrived == [True]
+        assert server.connections == 1
+        await connections.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as loop:  # type: ignore[arg-type]
+        loop.run(run())
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: b", "a\nb", "a\rb", "a\0b"])
+def test_a_header_that_would_be_two_is_not_sent(value: str) -> None:
+    with pytest.raises(ValueError, match="line end"):
+        head_of("GET", "/", {"X-A": value})
+    with pytest.raises(ValueError, match="line end"):
+        head_of("GET", f"/{value}", {})
