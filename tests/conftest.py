@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.lake import Lake
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode does not put a test's neighbours on the path
 
 for _name in ("AISPM_HOME", "AISPM_CONFIG", "AISPM_INVENTORY", "AISPM_CRASH_AT"):
     os.environ.pop(_name, None)

@@ -245,12 +245,12 @@ known_models = ["sim-1"]
 
     def launch(self) -> None:
         self.stderr = (self.folder / "stderr.txt").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "--config", str(self.folder / "gateway.toml")],
-            stdout=subprocess.PIPE,
-            stderr=self.stderr,
-            cwd=ROOT,
-        )
+        self.process = self.spawn(["-m", "gateway", "--config", str(self.folder / "gateway.toml")])
+
+    def spawn(self, arguments: list[str]) -> Any:
+        """A process with a pipe as its `stdout`."""
+        command = [sys.executable, *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.stderr, cwd=ROOT)
 
     def wait_ready(self) -> GatewayProcess:
         assert self.process.stdout is not None
@@ -303,6 +303,25 @@ def carriers() -> dict[str, Any]:
     module = sys.modules["carriers"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {carrier.name: carrier for carrier in module.CARRIERS}
+
+
+def _forked(self: GatewayProcess, arguments: list[str]) -> Any:
+    import forked
+
+    read, write = os.pipe()
+    process = forked.GATEWAYS.start(arguments, ROOT, os.environ, write, self.stderr.fileno())
+    os.close(write)
+    process.stdout = os.fdopen(read, "rb")
+    return process
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_gateways() -> Iterator[None]:
+    """The tests' gateways are forked with their patterns compiled; benchmarks, which use this module too, start whole
+    ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GatewayProcess, "spawn", _forked)
+        yield
 
 
 @pytest.fixture
