@@ -133,7 +133,9 @@ class HyperscanMatcher:
         """See `Matcher`."""
         places: dict[int, list[int]] = {}
         for database, numbers in self._encodings:
-            for end, expression in database.scan(data.plain, most):
+            events = database.scan(data.plain, most)
+            most -= len(events)
+            for end, expression in events:
                 places.setdefault(numbers[expression], []).append(end - MARGIN)
         return Findings(*self.candidates(data, most), {number: places[number] for number in sorted(places)})
 
@@ -141,16 +143,26 @@ class HyperscanMatcher:
         """See `Matcher`."""
         found: list[Candidate] = []
         direct: list[Candidate] = []
-        for database, owners in self._patterns:
-            if events := database.scan(data.plain, most):
-                _collect(((end - MARGIN, e) for end, e in events), owners, found)
-            if data.direct is not None and (events := database.scan(data.direct, most)):
-                _collect(((data.place(end), e) for end, e in events), owners, direct)
+        # All scans before anything is made of what they find, since any of them may find too much.
+        plain = self._scanned(data.plain, most)
+        for events, owners in [] if data.direct is None else self._scanned(data.direct, most):
+            _collect(((data.place(end), e) for end, e in events), owners, direct)
+        for events, owners in plain:
+            _collect(((end - MARGIN, e) for end, e in events), owners, found)
         found.sort()
         if data.direct is None:
             return found, found
         # What is far from the pieces is the same in both readings.
         return found, sorted(direct if data.whole else {*direct, *found})
+
+    def _scanned(self, data: bytes, most: int) -> list[tuple[list[tuple[int, int]], list[list[_Owner]]]]:
+        """The events of each database that has some, with the owners of its expressions."""
+        found = []
+        for database, owners in self._patterns:
+            if events := database.scan(data, most):
+                most -= len(events)
+                found.append((events, owners))
+        return found
 
 
 def _collect(events: Iterable[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]) -> None:
