@@ -15,6 +15,7 @@ from small_target import SmallTarget
 from tasks.lake import Lake
 from tasks.quality import QualityGate, QualityResult
 
+pytestmark = pytest.mark.xdist_group("quality_gate")  # its child takes seconds to start
 NOW = dt.datetime(2026, 11, 24, 2, 0, tzinfo=dt.UTC)
 
 
