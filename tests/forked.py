@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,17 +34,23 @@ class ForkServer:
         self._imports = imports
         self._channel: socket.socket | None = None
 
-    def start(self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], out: int, err: int) -> Forked:
-        """As `subprocess.Popen([sys.executable, *arguments])`: a program's path, or `-m` and a module."""
+    def open(self) -> socket.socket:
+        """Start the server, if that has not been done."""
         if self._channel is None:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                command = [sys.executable, __file__, str(theirs.fileno()), *self._imports]
+                command = [sys.executable, "-W", "ignore", __file__, str(theirs.fileno()), *self._imports]
                 subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+        return self._channel
+
+    def start(
+        self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], out: int, err: int, in_: int = 0
+    ) -> Forked:
+        """As `subprocess.Popen([sys.executable, *arguments])`: a program's path, or `-m` and a module."""
         status, told = os.pipe()
         try:
             request = json.dumps([list(arguments), str(cwd), dict(env)]).encode()
-            socket.send_fds(self._channel, [request], [out, err, told])
+            socket.send_fds(self.open(), [request], [in_, out, err, told])
         finally:
             os.close(told)
         return Forked(status)
@@ -53,7 +59,8 @@ class ForkServer:
 class Forked:
     """A running program, with what is used of `subprocess.Popen`."""
 
-    stdout: IO[bytes] | None = None
+    stdin: IO[Any] | None = None
+    stdout: IO[Any] | None = None
 
     def __init__(self, status: int) -> None:
         self._status = os.fdopen(status, "rb", 0)  # unbuffered, so that `select` tells of all that is to be read
@@ -86,7 +93,10 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-FLOWS = ForkServer("flows.cli", "flows.execute", "flows.posture", "flows.proof", "flows.dry_run", "flows.first_use")
+FLOWS = ForkServer(
+    *("flows.cli", "flows.execute", "flows.posture", "flows.proof", "flows.dry_run", "flows.first_use"),
+    str(ROOT / "tests/flows/forked_gates.py"),
+)
 GATEWAYS = ForkServer("gateway.__main__", str(ROOT / "tests/gateway/compiled.py"))
 
 
@@ -113,7 +123,7 @@ def run(arguments: Sequence[str], cwd: Path, env: dict[str, str], timeout: float
 def _serve(channel: socket.socket) -> list[str]:
     """Fork until the channel closes; returns in the forked programs alone, with what each is to run."""
     while True:
-        message, fds, _, _ = socket.recv_fds(channel, 1 << 20, 3)
+        message, fds, _, _ = socket.recv_fds(channel, 1 << 20, 4)
         if not message:
             os._exit(0)
         if os.fork() == 0:
@@ -124,16 +134,16 @@ def _serve(channel: socket.socket) -> list[str]:
         while _reaped():
             pass
     arguments, cwd, env = json.loads(message)
-    out, err, told = fds
+    *streams, told = fds
     if (pid := os.fork()) != 0:
         os.write(told, b"%d\n" % pid)
-        os.close(out)
-        os.close(err)
+        for fd in streams:
+            os.close(fd)
         _, status = os.waitpid(pid, 0)
         os.write(told, b"%d\n" % os.waitstatus_to_exitcode(status))
         os._exit(0)
     os.close(told)
-    for number, fd in enumerate((out, err), start=1):
+    for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
     os.chdir(cwd)
