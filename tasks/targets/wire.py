@@ -130,7 +130,7 @@ class Wire:
         self._sending = sending
         self._decode = decode
         self._timeout_s = timeout_s
-        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity", "Accept": "application/json"}
+        self._headers = {"user-agent": user_agent, "accept-encoding": "identity", "accept": "application/json"}
         self._connections = {
             origin(url): Connections(url, GuardedResolver(), tls=tls_context(), decompress=True) for url in urls
         }
@@ -304,10 +304,11 @@ class Wire:
         return _classify(reply, raw, decode), _retry_after(reply, raw)
 
     def _head(self, method: str, url: str, headers: Mapping[str, str], length: int) -> bytes:
-        """Raises ValueError for a header that would be several."""
-        sent = {"Host": host_of(url), **self._headers, **headers}
+        """Ours, and over them what the target needs, whatever the case of its letters. Raises ValueError for a header
+        that would be several."""
+        sent = {"host": host_of(url), **self._headers, **{name.lower(): value for name, value in headers.items()}}
         if length or method not in ("GET", "DELETE"):
-            sent["Content-Length"] = str(length)
+            sent["content-length"] = str(length)
         return head_of(method, URL(url, encoded=True).raw_path_qs, sent)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import aiohttp
 import pytest
 import uvloop
 from aiohttp.resolver import ThreadedResolver
@@ -70,6 +73,33 @@ def test_a_request_leaves_before_anything_else_that_waits_in_the_loop(server: Se
 
     with asyncio.Runner(loop_factory=loop_factory) as loop:  # type: ignore[arg-type]
         loop.run(run())
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_certificate_must_be_trusted(certificate: Path, trusted: bool) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async def run() -> bytes:
+        serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        serving.load_cert_chain(certificate / "tls.pem", certificate / "tls.key")
+        context = ssl.create_default_context(cafile=str(certificate / "tls.pem") if trusted else None)
+        async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=serving) as server:
+            url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            connections = Connections(url, ThreadedResolver(), tls=context)
+            head = head_of("GET", "/", {"Host": host_of(url)})
+            try:
+                async with Exchange(connections, "GET", head, b"") as reply:
+                    return await reply.content.read()
+            finally:
+                await connections.close()
+
+    if trusted:
+        assert asyncio.run(run()) == b"ok"
+    else:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            asyncio.run(run())
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: b", "a\nb", "a\rb", "a\0b"])

@@ -37,6 +37,8 @@ Manners = Callable[[str, dict[str, Any], int], Answer]
 class Server:
     def __init__(self, manners: Manners) -> None:
         self.requests: list[tuple[str, str, dict[str, Any], dict[str, str]]] = []
+        self.heads: list[list[tuple[str, str]]] = []
+        """All headers of each request, names in lower case."""
         self.released = threading.Event()
         """Set at the end, so that a hanging answer lets go."""
         outer = self
@@ -50,6 +52,7 @@ class Server:
                 body = json.loads(raw) if raw else {}
                 with lock:
                     outer.requests.append((self.command, self.path, body, dict(self.headers)))
+                    outer.heads.append([(name.lower(), value) for name, value in self.headers.items()])
                     number = len(outer.requests)
                 answer = manners(self.path, body, number)
                 if answer.hang_up:

@@ -152,6 +152,25 @@ def test_other_origins_are_never_contacted(serve: Any, chat: Any) -> None:
     assert server.requests == []
 
 
+def test_each_header_is_sent_once_and_the_targets_own_takes_the_place_of_ours(serve: Any, chat: Any) -> None:
+    server = serve(lambda *_: chat("ok"))
+
+    async def go() -> None:
+        wire = Wire((server.url,), Limiter(), timeout_s=5, pace=FAST)
+        try:
+            await wire.send(
+                "POST", f"{server.url}/x", {}, "key", headers={"Accept": "text/plain", "USER-AGENT": "mine"}
+            )
+        finally:
+            await wire.close()
+
+    asyncio.run(go())
+    (head,) = server.heads
+    assert len(head) == len(dict(head))
+    sent = dict(head)
+    assert (sent["accept"], sent["user-agent"], sent["authorization"]) == ("text/plain", "mine", "Bearer key")
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://h/x", "http://", "http://u:p@h/", "x"])
 def test_only_plain_http_urls_are_targets(url: str) -> None:
     with pytest.raises(ValueError, match="plain"):
