@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,9 +37,8 @@ Manners = Callable[[str, dict[str, Any], int], Answer]
 
 class Server:
     def __init__(self, manners: Manners) -> None:
-        self.requests: list[tuple[str, str, dict[str, Any], dict[str, str]]] = []
-        self.heads: list[list[tuple[str, str]]] = []
-        """All headers of each request, names in lower case."""
+        self.requests: list[tuple[str, str, dict[str, Any], Message]] = []
+        """Method, path, body and headers, whose names may be asked for in any case."""
         self.released = threading.Event()
         """Set at the end, so that a hanging answer lets go."""
         outer = self
@@ -51,8 +51,7 @@ class Server:
                 raw = self.rfile.read(int(self.headers.get("content-length", 0)))
                 body = json.loads(raw) if raw else {}
                 with lock:
-                    outer.requests.append((self.command, self.path, body, dict(self.headers)))
-                    outer.heads.append([(name.lower(), value) for name, value in self.headers.items()])
+                    outer.requests.append((self.command, self.path, body, self.headers))
                     number = len(outer.requests)
                 answer = manners(self.path, body, number)
                 if answer.hang_up:
