@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.decoders import Unreadable
 from gateway.engine import Engine
-from gateway.matchers import WIDEST, HyperscanMatcher, ReMatcher, _triggers
+from gateway.matchers import WIDEST, Bytes, HyperscanMatcher, ReMatcher, _triggers
 from gateway.pattern_files import INSTRUCTIONS, load_patterns
 from gateway.views import VIEWS
 
@@ -303,3 +303,12 @@ def test_in_plain_sight_everything_is_found_that_the_expressions_match(parts):
     ranges = [(h.pattern.id, h.start, h.end) for h in hits]
     for rule, start, end in plain_search(text):
         assert any(r == rule and s <= start and end <= e for r, s, e in ranges), (rule, text[start:end])
+
+
+def test_the_places_of_all_scans_of_a_text_count_together():
+    matcher, data = HyperscanMatcher([*load_patterns(), *load_patterns(INSTRUCTIONS)]), Bytes.of(b"ignore all " * 50)
+    each = [len(database.scan(data.plain, 10_000)) for database, _ in (*matcher._encodings, *matcher._patterns)]
+    assert sum(n > 0 for n in each) > 1, "the text is to be found by several scans"
+    matcher.find(data, sum(each))
+    with pytest.raises(Unreadable):
+        matcher.find(data, sum(each) - 1)

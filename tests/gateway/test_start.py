@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -156,3 +157,16 @@ def test_wrong_settings_are_named_with_their_line(tmp_path, old, new, said):
 def test_settings_that_are_not_there(tmp_path):
     with pytest.raises(ConfigError, match="cannot read"):
         load_settings(tmp_path / "nope.toml")
+
+
+def test_a_gateway_that_starts_from_nothing_answers_and_ends(gateway_factory):
+    """Those of the other tests are forked."""
+    gateway = gateway_factory()
+    command = [sys.executable, "-m", "gateway", "--config", str(gateway.folder / "gateway.toml")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            gateway.url = json.loads(process.stdout.readline())["url"]
+            assert gateway.post(gateway.chat("Hi")).status_code == 200
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0
