@@ -6,6 +6,8 @@ at any moment. What starting from nothing shows is tested where it matters (`tes
 `Home.start`, tests/gateway/test_start.py).
 
 A server process imports, then forks one keeper per program, which forks the program, tells its pid and waits for it.
+The standard library's fork server has one list of imports for each process, which it looks for in the wrong places
+before Python 3.13, and runs nothing else; here flows, gates and gateways have one each, with their patterns compiled.
 """
 
 from __future__ import annotations

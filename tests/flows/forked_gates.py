@@ -29,7 +29,9 @@ class _Subprocess:
     PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 
     @staticmethod
-    def Popen(command: list[str], *, env: dict[str, str], cwd: Path, **_: Any) -> Forked:  # noqa: N802
+    def Popen(  # noqa: N802 - the name it is called by
+        command: list[str], *, env: dict[str, str], cwd: Path, **_: Any
+    ) -> Forked:
         asked, answered = os.pipe(), os.pipe()
         with Path(os.devnull).open("wb") as nowhere:
             child = GATES.start(command[command.index("-m") :], cwd, env, answered[1], nowhere.fileno(), asked[0])
@@ -39,4 +41,4 @@ class _Subprocess:
         return child
 
 
-quality.subprocess = _Subprocess  # type: ignore[assignment]
+quality.subprocess = _Subprocess  # type: ignore[assignment]  # a stand-in for the module

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import forked
 import httpx
 import pytest
 from aiohttp import web
@@ -306,8 +307,6 @@ def carriers() -> dict[str, Any]:
 
 
 def _forked(self: GatewayProcess, arguments: list[str]) -> Any:
-    import forked
-
     read, write = os.pipe()
     process = forked.GATEWAYS.start(arguments, ROOT, os.environ, write, self.stderr.fileno())
     os.close(write)
