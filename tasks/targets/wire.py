@@ -118,8 +118,7 @@ class Wire:
         user_agent: str = "aispm-probe",
     ) -> None:
         """`take` is asked before each request, beside the budget, and `sending` is told what was reserved for it.
-        `decode` turns a body into an object; what it raises
-        as ValueError is a malformed reply."""
+        `decode` turns a body into an object; what it raises as ValueError is a malformed reply."""
         if refused := [host for _, host, _ in map(origin, urls) if refused_host(host)]:
             raise ValueError(f"{refused[0]} is a link-local or metadata address, which is never probed")
         self._limiter = limiter
