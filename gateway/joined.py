@@ -45,11 +45,16 @@ class Joined:
         return parts
 
 
+def seamless(text: str) -> str:
+    """A text whose own NULs, which may not stand for a seam, are other control characters; of the same length."""
+    return text.replace(APART, "\x01")
+
+
 def apart(texts: Sequence[str]) -> Joined:
-    """All texts, each for itself. NULs of their own, which may not stand for the seam, are other control characters."""
+    """All texts, each for itself."""
     joined = Joined(texts, [(i, 0) for i in range(len(texts))], APART)
     if joined.text.count(APART) != max(0, len(texts) - 1):
-        joined.text = APART.join(text.replace(APART, "\x01") for text in texts)
+        joined.text = APART.join(map(seamless, texts))
     return joined
 
 
@@ -58,7 +63,7 @@ def seams(texts: Sequence[str], indexes: Sequence[int], between: str) -> Joined:
     pieces: list[str] = []
     origins: list[tuple[int, int]] = []
     for index in indexes:
-        text = texts[index]
+        text = seamless(texts[index])
         if len(text) <= 2 * REACH:
             pieces.append(text)
             origins.append((index, 0))

@@ -18,6 +18,7 @@ from gateway.egress import URL_LENGTH
 from gateway.engine import Engine
 from gateway.fields import RESPONSE
 from gateway.filter import Inspection
+from gateway.joined import seamless
 from gateway.normalize import code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
 from gateway.reasons import Refusal
@@ -219,7 +220,7 @@ class Channel:
         self._held += text
         self._inspection.count_output(text)
         full, start = self._context + self._held, len(self._context)
-        return self._release(full, start, self._hold.live_from(full, start))
+        return self._release(full, start, self._hold.live_from(seamless(full), start))
 
     def finish(self) -> str:
         """The rest, after a last scan."""
@@ -232,7 +233,7 @@ class Channel:
         if cut <= start:
             return ""
         try:
-            hits = self._engine.scan(full, start)
+            hits = self._engine.scan(seamless(full), start)
         except Unreadable:
             raise Refusal("WIRE.UNSCANNABLE", "limit", RESPONSE) from None
         late = [h for h in hits if h.start < start]

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.decoders import Unreadable
 from gateway.fields import RESPONSE, Fields
 from gateway.filter import ALONE, BETWEEN, Inspection
+from gateway.joined import seamless
 from gateway.reasons import Refusal
 from gateway.stream import Channel, hold_back
 from gateway.wire.format import malformed
@@ -48,7 +49,7 @@ class Held:
         for between in BETWEEN:
             joined, end = before + between + after, len(before)
             try:
-                found = self._engine.scan(joined)
+                found = self._engine.scan(seamless(joined))
             except Unreadable:
                 raise Refusal("WIRE.UNSCANNABLE", "limit", RESPONSE) from None
             hits = [h for h in found if h.start < end and h.end > end + len(between)]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.joined import REACH, Part, apart, seams
+from gateway.joined import REACH, Part, apart, seamless, seams
 
 TEXTS = st.lists(st.text(max_size=2 * REACH + 60), min_size=1, max_size=6)
 
@@ -32,15 +32,19 @@ def test_a_text_cannot_pretend_to_be_several():
 @given(TEXTS, st.sampled_from(["", " "]), st.data())
 def test_neighbouring_ends_are_one_text_at_the_seams(texts, between, data):
     joined = seams(texts, range(len(texts)), between)
-    for left, right in pairwise(texts):
+    for left, right in pairwise(map(seamless, texts)):
         assert left[-REACH:] + between + right[:REACH] in joined.text
     if joined.text:
         start = data.draw(st.integers(0, len(joined.text) - 1))
         end = data.draw(st.integers(start + 1, len(joined.text)))
         parts = joined.locate(start, end)
         inside = joined.text[start:end]
-        told = "".join(texts[p.text][p.start : p.end] for p in parts)
+        told = seamless("".join(texts[p.text][p.start : p.end] for p in parts))
         assert told.replace(between, "") == inside.replace(between, "") or "\0" in inside
+
+
+def test_a_text_cannot_pretend_to_have_a_seam():
+    assert seams(["key\0", "\0value"], [0, 1], "").text == "key\x01\x01value"
 
 
 def test_what_goes_over_a_seam_has_several_parts():

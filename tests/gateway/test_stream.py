@@ -26,6 +26,7 @@ from gateway.policy.bundle import (
 )
 from gateway.reasons import Refusal
 from gateway.stream import MAX_EVENT, Channel, HoldBack, SseParser
+from gateway.wire.held import Held, Seam
 from gateway.wire.openai_chat import OpenAIChat
 from gateway.wire.openai_chat_stream import MAX_CALLS, SSE_DONE, ChatStream
 
@@ -156,6 +157,29 @@ def test_a_block_is_known_before_any_of_the_secret_is_released(pattern, text):
     assert inspection.decision == "block"
     assert text.startswith(released)
     assert len(released) <= secret.start
+
+
+@pytest.mark.parametrize("sign", ["\0", "\x01", "\x7f"])
+def test_a_control_character_in_a_key_hides_it_from_nobody(sign):
+    key = "AKIA" + "QYLPMN5HHHFPZAM2"
+    text = f"The key is {key[:7]}{sign}{key[7:]} and done."
+    clean, expected = whole(text)
+    assert "[REDACTED" in clean
+    for pieces in ([text], list(text), [text[:20], text[20:]]):
+        out, inspection = streamed(pieces)
+        assert "".join(out) == clean
+        assert shown(inspection) == shown(expected)
+
+
+@pytest.mark.parametrize("sign", ["", "\0", "\x01"])
+def test_a_control_character_where_two_texts_meet_hides_nothing(sign):
+    inspection = Inspection(REDACT, "a")
+    held, seam = Held(inspection), Seam()
+    for text in (f"The key is AKIAQYL{sign}", "PMN5HHHFPZAM2 and done."):
+        channel = held.channel(seam)
+        channel.feed(text)
+        channel.finish()
+    assert inspection.decision == "block"
 
 
 WORDS = st.one_of(
