@@ -17,7 +17,7 @@ from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unesca
 from gateway.matchers import BACKWARDS, Bytes, Candidate, HyperscanMatcher, Matcher, ReMatcher, hyperscan
 from gateway.normalize import Skeleton, code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
-from gateway.validators import PLAUSIBLE
+from gateway.validators import STARTS
 from gateway.views import DecodedView, Hit, SkeletonView, View
 
 MAX_DEPTH = 3
@@ -95,7 +95,7 @@ class Engine:
         """`matcher`: by default hyperscan where it is installed."""
         self.patterns = tuple(patterns)
         self._groups = tuple("secret" if "secret" in p.verify.groupindex else 0 for p in self.patterns)
-        self._plausible = tuple(PLAUSIBLE.get(p.validate) for p in self.patterns)
+        self._starts = {n: STARTS[p.validate] for n, p in enumerate(self.patterns) if p.validate in STARTS}
         chosen = matcher or (ReMatcher if hyperscan is None else HyperscanMatcher)
         self._matcher: Matcher = chosen(self.patterns)
 
@@ -182,25 +182,31 @@ class Engine:
                 kept.append(piece)
         return kept
 
+    def _narrowed(self, text: str, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        """Candidates of patterns that can tell cheaply where a match may begin are narrowed down to that."""
+        looked_at, starts = None, list[int]()
+        for candidate in candidates:
+            first, last, number = candidate
+            if (look := self._starts.get(number)) is None:
+                yield candidate
+                continue
+            if (look, first, last) != looked_at:
+                looked_at, starts = (look, first, last), look(text, first, last)
+            for start in starts:
+                yield start, start, number
+
     def _verify(self, view: View, candidates: Sequence[Candidate], start: int, budget: _Budget) -> list[Hit]:
         hits: list[Hit] = []
         text, patterns = view.text, self.patterns
         go_on: dict[int, int] = {}
-        looked_at, none_before = None, 0
         earliest = start if view.parent is None else 0
-        for first, last, number in candidates:
+        for first, last, number in self._narrowed(text, candidates):
             at = go_on.get(number, earliest)
             if at > last:
                 continue
             if at < first:
                 at = first
             pattern, group = patterns[number], self._groups[number]
-            if (plausible := self._plausible[number]) is not None:
-                if (plausible, first, last) != looked_at:
-                    looked_at, none_before = (plausible, first, last), plausible(text, first, last)
-                if none_before:
-                    go_on[number] = none_before
-                    continue
             end = last + pattern.width + 2
             while at <= last:
                 match = _first_match(pattern.verify, text, at, last, end)

@@ -9,7 +9,7 @@ import importlib
 import re
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from gateway.decoders import DECODERS, Unreadable
 from gateway.normalize import Skeleton
 from gateway.pattern_files import Pattern
 from gateway.triggers import MARGIN, Trigger, triggers
+from gateway.validators import STARTS
 
 hyperscan: Any
 try:
@@ -122,6 +123,7 @@ class HyperscanMatcher:
             for expressions in (common, *alone)
             if expressions
         ]
+        self._narrowed = frozenset(n for n, pattern in enumerate(patterns) if pattern.validate in STARTS)
         joined = [(n, e) for n, d in enumerate(DECODERS) if d.name not in _ALONE for e in d.triggers]
         joined += [(BACKWARDS, e) for e in _backwards(patterns)]
         self._encodings = [(_Database(tuple(e for _, e in joined)), [n for n, _ in joined])]
@@ -146,9 +148,9 @@ class HyperscanMatcher:
         # All scans before anything is made of what they find, since any of them may find too much.
         plain = self._scanned(data.plain, most)
         for events, owners in [] if data.direct is None else self._scanned(data.direct, most):
-            _collect(((data.place(end), e) for end, e in events), owners, direct)
+            self._collect([(data.place(end), e) for end, e in events], owners, direct)
         for events, owners in plain:
-            _collect(((end - MARGIN, e) for end, e in events), owners, found)
+            self._collect([(end - MARGIN, e) for end, e in events], owners, found)
         found.sort()
         if data.direct is None:
             return found, found
@@ -164,12 +166,30 @@ class HyperscanMatcher:
                 found.append((events, owners))
         return found
 
+    def _collect(
+        self, events: Sequence[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]
+    ) -> None:
+        """Add a candidate for every pattern that owns the expression of an event."""
+        if len(owners) == 1 and self._narrowed.issuperset(number for number, _, _ in owners[0]):
+            # Found at nearly every word, and looked at as a whole.
+            reach = min(farthest - nearest for _, nearest, farthest in owners[0])
+            for start, end in _runs([at for at, _ in events], reach + 1):
+                found += [(max(0, start - farthest), end - nearest, n) for n, nearest, farthest in owners[0]]
+            return
+        for at, expression in events:
+            for number, nearest, farthest in owners[expression]:
+                found.append((at - farthest if at > farthest else 0, at - nearest, number))
 
-def _collect(events: Iterable[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]) -> None:
-    """Add a candidate for every pattern that owns the expression of an event."""
-    for at, expression in events:
-        for number, nearest, farthest in owners[expression]:
-            found.append((at - farthest if at > farthest else 0, at - nearest, number))
+
+def _runs(places: Sequence[int], gap: int) -> Iterator[tuple[int, int]]:
+    """(first, last) of places that are at most `gap` apart; `places` are in order, at least one."""
+    first = last = places[0]
+    for place in places:
+        if place - last > gap:
+            yield first, last
+            first = place
+        last = place
+    yield first, last
 
 
 class _Database:

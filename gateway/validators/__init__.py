@@ -41,8 +41,8 @@ VALIDATORS: dict[str, Callable[[str], int]] = {
 }
 """What a pattern file may name."""
 
-PLAUSIBLE: dict[Callable[[str], int] | None, Callable[[str, int, int], int]] = {
-    wallets.seed_phrase: wallets.listed_words,
-    wallets.seed_words: wallets.listed_words,
+STARTS: dict[Callable[[str], int] | None, Callable[[str, int, int], list[int]]] = {
+    wallets.seed_phrase: wallets.phrase_starts,
+    wallets.seed_words: wallets.phrase_starts,
 }
-"""validator -> a cheaper look at a text in which a match may begin at `first` to `last`: 0, or where none can begin."""
+"""validator -> a cheaper look at a text: the offsets from `first` to `last` at which a match may begin, in order."""

@@ -15,12 +15,8 @@ from gateway.validators.checksums import base58check
 PHRASE_LENGTHS = (24, 21, 18, 15, 12)
 _MAX_GAP = 6
 """Characters between two words, such as a line end and the number of the next word."""
-_SHORTEST = 12 * 3 + 11
-"""Characters of a phrase of the shortest words."""
 _LONGEST = 12 * (8 + _MAX_GAP)
 """Characters of the first twelve words of a phrase, if they are the longest."""
-_AHEAD = 4_096
-"""Characters to look ahead where the same few words come again and again."""
 _DISTINCT = 8
 """Of the first twelve words of a phrase: drawn ones have 11 or more, a word that is said again and again makes 1."""
 _WORD = re.compile("[a-z]{3,8}", re.IGNORECASE)
@@ -75,37 +71,26 @@ def _phrase(value: str, checked: bool) -> int:
     return 0
 
 
-def listed_words(text: str, first: int, last: int) -> int:
-    """0 if a phrase that begins at `first` to `last` can be one of the list, else an offset up to which none begins.
-
-    All phrases that begin there have those words in common that lie between `last` and the end of the shortest one.
-    """
-    known = words()
-    end = min(last + _SHORTEST, len(text))
-    if text[end : end + 1].isalpha():
-        end = _word_start(text, last, end)  # a word that is cut here may be one of the list
-    while (start := _word_start(text, last, end)) > last:
-        if text[start:end].lower() not in known:
-            return start
-        end = start - 1
-        while end > last and not text[end - 1].isalpha():
-            end -= 1
-    if _distinct(text[first : last + _LONGEST]) >= _DISTINCT:
-        return 0
-    if _distinct(text[first : last + _LONGEST + _AHEAD]) >= _DISTINCT:
-        return last + 1
-    return last + _AHEAD
-
-
-def _distinct(text: str) -> int:
-    return len(set(_LETTERS.findall(text.lower())))
-
-
-def _word_start(text: str, last: int, end: int) -> int:
-    start = end
-    while start > last and text[start - 1].isalpha():
-        start -= 1
-    return start if start < end else last
+def phrase_starts(text: str, first: int, last: int) -> list[int]:
+    """The offsets from `first` to `last` at which twelve words of the list may begin that are not the same few."""
+    known, fewest = words(), PHRASE_LENGTHS[-1]
+    found = list(_LETTERS.finditer(text, first, last + _LONGEST))
+    starts: list[int] = []
+    done = 0
+    for sample in range(fewest - 1, len(found), fewest):  # one of them lies in every run of twelve
+        if sample < done or found[sample][0].lower() not in known:
+            continue
+        begin, done = sample, sample + 1
+        while begin and found[begin - 1][0].lower() in known:
+            begin -= 1
+        while done < len(found) and found[done][0].lower() in known:
+            done += 1
+        run = [word[0].lower() for word in found[begin:done]]
+        if len(set(run)) >= _DISTINCT:
+            for n in range(len(run) - fewest + 1):
+                if len(set(run[n : n + fewest])) >= _DISTINCT:
+                    starts.append(found[begin + n].start())
+    return [start for start in starts if start <= last]
 
 
 def trailing_words(text: str) -> int:

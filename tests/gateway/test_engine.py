@@ -305,6 +305,29 @@ def test_in_plain_sight_everything_is_found_that_the_expressions_match(parts):
         assert any(r == rule and s <= start and end <= e for r, s, e in ranges), (rule, text[start:end])
 
 
+PHRASE = "live reveal romance wreck pink broom wink average season physical screen target"
+LISTED = [*PHRASE.split(), "abandon", "zoo"]
+
+
+@st.composite
+def runs_of_words(draw):
+    """Listed words and others, with a right phrase somewhere between them."""
+    words = st.lists(st.sampled_from([*LISTED, "lorem", "Ipsum", "a", "dolorously"]), max_size=40)
+    gap = draw(st.sampled_from([" ", ", ", "\n", "\n12. "]))
+    return gap.join([*draw(words), *PHRASE.split(), *draw(words)])
+
+
+@settings(max_examples=200, deadline=None)
+@example(" ".join(["lorem"] * 3_000 + PHRASE.split() + ["lorem"] * 3_000))
+@example(" ".join(["abandon"] * 3_000 + PHRASE.split() + ["abandon"] * 3_000))
+@given(runs_of_words())
+def test_a_phrase_is_found_wherever_it_begins_in_a_run_of_words(text):
+    expected = {hit for hit in plain_search(text) if hit[0].startswith("bip39")}
+    assert expected
+    for engine in (FAST, PLAIN):
+        assert {(h.pattern.id, h.start, h.end) for h in engine.scan(text) if h.view == "raw"} >= expected
+
+
 def test_the_places_of_all_scans_of_a_text_count_together():
     matcher, data = HyperscanMatcher([*load_patterns(), *load_patterns(INSTRUCTIONS)]), Bytes.of(b"ignore all " * 50)
     each = [len(database.scan(data.plain, 10_000)) for database, _ in (*matcher._encodings, *matcher._patterns)]
