@@ -65,7 +65,12 @@ def host_of(url: str) -> str:
 
 def head_of(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     """A request's first line and headers. Raises ValueError when one of them would make another line."""
-    head = f"{method} {target or '/'} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers.items()) + "\r\n"
+    return head_lines(f"{method} {target or '/'} HTTP/1.1", headers)
+
+
+def head_lines(first: str, headers: Mapping[str, str]) -> bytes:
+    """The head of a message. Raises ValueError when something in it would make another line."""
+    head = f"{first}\r\n" + "".join([f"{n}: {v}\r\n" for n, v in headers.items()]) + "\r\n"
     if head.count("\n") != len(headers) + 2 or head.count("\r") != len(headers) + 2 or "\0" in head:
         raise ValueError("a header with a line end")
     return head.encode("latin-1")

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
-from aiohttp import web
 
 from gateway.auth import authenticate
 from gateway.events import METHODS, Exchange
 from gateway.filter import Inspection, RuleSet
+from gateway.http_server import Answer, MalformedError, Request
 from gateway.in_force import PolicyInForce
 from gateway.log import EventLog
 from gateway.mcp_calls import CallMemory
@@ -59,13 +59,13 @@ class ExchangeHandler(ABC):
     wire_format: str | None = None
     """In events, where the endpoint has no format of its own."""
 
-    def __init__(self, services: Services, request: web.BaseRequest, place: Place) -> None:
+    def __init__(self, services: Services, request: Request, place: Place) -> None:
         self.services, self.request, self.place = services, request, place
         self.rules = services.policy.rules
         """Of the moment the request came in; it is inspected by these to its end."""
         self.started = time.perf_counter()
-        self.response: web.StreamResponse | None = None
-        """The client's stream, once its first byte is sent."""
+        self.streams = False
+        """Whether the client has a part of a stream."""
         policy = self.rules.policy
         self.exchange = Exchange(
             request_id=os.urandom(16).hex(),
@@ -84,14 +84,14 @@ class ExchangeHandler(ABC):
         self._allowed_by: RuleSet | None = None
         """The rules under which the agent was last let in."""
 
-    async def run(self) -> web.StreamResponse:
+    async def run(self) -> Answer | None:
         """The answer. Raises Refusal."""
         route, endpoint = self._enter()
         await self.services.spending.admit(self.rules.policy, self.exchange.agent_id or "")
         return await self.answer(route, endpoint)
 
     @abstractmethod
-    async def answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
+    async def answer(self, route: Route, endpoint: Endpoint) -> Answer | None:
         """What is done for a known agent at a known endpoint. Raises Refusal."""
 
     @property
@@ -146,7 +146,7 @@ class ExchangeHandler(ABC):
         if kind.strip().lower() != JSON_TYPE or parameters.strip().lower() not in ("", "charset=utf-8"):
             raise Refusal("WIRE.MALFORMED", "content_type")
         if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.go_on()
         content = request.content
         if content.is_eof():  # it came with its head, as short ones do
             raw: bytes = content.read_nowait()
@@ -164,6 +164,8 @@ class ExchangeHandler(ABC):
                     pieces.append(piece)
         except TimeoutError:
             raise Refusal("WIRE.LIMIT", "slow") from None
+        except MalformedError:
+            raise Refusal("WIRE.MALFORMED", "http") from None
         self.exchange.req_bytes = size
         return b"".join(pieces)
 
@@ -203,10 +205,10 @@ class ExchangeHandler(ABC):
         """`budget` events, once all money of the request is settled; a kind of request that costs money has some."""
         return []
 
-    async def refuse(self, refusal: Refusal) -> web.StreamResponse:
+    async def refuse(self, refusal: Refusal) -> Answer | None:
         """The error the client gets: a body, or the last event of a stream that already runs."""
         exchange = self.exchange
-        if self.response is not None:
+        if self.streams:
             status, raw = 200, self.stream_error(refusal)
         else:
             status, raw = self.error(refusal)
@@ -220,13 +222,13 @@ class ExchangeHandler(ABC):
             await self.finish(499 if refusal.detail == "client_closed" else status, refused=True)
         except Refusal as broken:  # the log itself refuses; the client learns that and nothing else
             status, raw = self.error(broken)
-            if self.response is not None:
+            if self.streams:
                 raw = self.stream_error(broken)
-        if self.response is None:
+        if not self.streams:
             return self.whole(status, raw)
         with contextlib.suppress(Refusal):  # the client left; there is nobody to tell
             await self.send(raw, end=True)
-        return self.response
+        return None
 
     def error(self, refusal: Refusal) -> tuple[int, bytes]:
         """Status and body of an answer that says no."""
@@ -236,28 +238,23 @@ class ExchangeHandler(ABC):
     def stream_error(self, refusal: Refusal) -> bytes:
         """How an error is told in the stream that runs."""
 
-    def whole(self, status: int, body: bytes) -> web.Response:
+    def whole(self, status: int, body: bytes) -> Answer:
         """An answer in one piece."""
-        return web.Response(status=status, body=body, headers={"Content-Type": JSON_TYPE, **self.headers})
+        return Answer(status, {"Content-Type": JSON_TYPE, **self.headers}, body)
 
-    async def send(self, raw: bytes, media_type: str = "", *, end: bool = False) -> web.StreamResponse:
+    async def send(self, raw: bytes, media_type: str = "", *, end: bool = False) -> None:
         """Write to the client's stream, which its first bytes open as `media_type`. Raises Refusal."""
         if not end:  # the end was allowed when it was recorded
             self._still_allowed()
+            self.exchange.resp_bytes = (self.exchange.resp_bytes or 0) + len(raw)
+        if not self.streams:
+            self.streams = True
+            self.request.begin({"Content-Type": media_type, "Cache-Control": "no-store", **self.headers})
         try:
-            if self.response is None:
-                headers = {"Content-Type": media_type, "Cache-Control": "no-store", **self.headers}
-                self.response = web.StreamResponse(status=200, headers=headers)
-                await self.response.prepare(self.request)
-                self.exchange.ttft_us = microseconds(self.started)
-            if not end:
-                self.exchange.resp_bytes = (self.exchange.resp_bytes or 0) + len(raw)
-            await self.response.write(raw)
-            if end:
-                await self.response.write_eof()
+            await self.request.write(raw, end=end)
+            self.exchange.ttft_us = self.exchange.ttft_us or microseconds(self.started)
         except ConnectionError:  # named here, so that nobody takes it for a failure of the upstream
             raise Refusal("SYSTEM.BACKEND", "client_closed", "response") from None
-        return self.response
 
     async def _durable(self) -> None:
         """Wait for what was recorded as long as the settings ask for."""

@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 from gateway.connections import Reply
 from gateway.exchange import OFF_LOOP_BYTES, ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
+from gateway.http_server import Answer
 from gateway.mcp_sessions import seal, unseal
 from gateway.reasons import Refusal
 from gateway.settings import Route
@@ -48,7 +48,7 @@ class McpExchange(ExchangeHandler):
     _kept_back: Refusal | None = None
     """Why something of the reply did not reach the client, although other parts did."""
 
-    async def answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
+    async def answer(self, route: Route, endpoint: Endpoint) -> Answer | None:
         """See `ExchangeHandler`."""
         self._allowed = self.rules.policy.mcp_server_requests.get(self.exchange.agent_id or "", frozenset())
         headers = self._upstream_headers(route)
@@ -92,7 +92,7 @@ class McpExchange(ExchangeHandler):
             raise Refusal("WIRE.MALFORMED", "shape")
         return values[0] if values else ""
 
-    async def _post(self, headers: dict[str, str]) -> web.StreamResponse:
+    async def _post(self, headers: dict[str, str]) -> Answer | None:
         raw = await self.read_json_bytes()
         try:
             waits = OFF_LOOP_BYTES + 1 if self.inspection.tools.span else 0  # for other workers, never on the loop
@@ -109,7 +109,8 @@ class McpExchange(ExchangeHandler):
             self._take_session(reply)
             if _kind(reply) == SSE_TYPE:
                 self.exchange.stream = True
-                return await self._streamed(reply, headers)
+                await self._streamed(reply, headers)
+                return None
             if _kind(reply) != JSON_TYPE:
                 raise Refusal("WIRE.MALFORMED", "upstream", RESPONSE)
             raw = await self._upstream.read(reply)
@@ -161,7 +162,7 @@ class McpExchange(ExchangeHandler):
         answered = self._asked if message.id is None else message.id
         return orjson.dumps(mcp.replacement(value, refusal, self.exchange.request_id, answered))
 
-    async def _streamed(self, reply: Reply, headers: dict[str, str]) -> web.StreamResponse:
+    async def _streamed(self, reply: Reply, headers: dict[str, str]) -> None:
         """The events that end with the answer; a server may close early and go on when the client comes back, which it
         can only where events have ids. Raises Refusal."""
         resumable = False
@@ -171,14 +172,15 @@ class McpExchange(ExchangeHandler):
                 piece, answered = await self._event(event, headers)
                 if answered:
                     self.exchange.upstream_us = microseconds(self._sent)
-                    return await self._end(piece)
+                    await self._end(piece)
+                    return
                 if piece:
                     await self.send(piece, SSE_TYPE)
         if not resumable:
             raise Refusal("SYSTEM.BACKEND", "cut_off", RESPONSE)
-        return await self._end(b"")
+        await self._end(b"")
 
-    async def _listen(self, headers: dict[str, str]) -> web.StreamResponse:
+    async def _listen(self, headers: dict[str, str]) -> Answer | None:
         """What the server says on its own, or again, until one of the three hangs up."""
         try:
             async with self._request("GET", None, headers) as reply:
@@ -195,12 +197,13 @@ class McpExchange(ExchangeHandler):
                         if piece:
                             await self.send(piece, SSE_TYPE)
         except Refusal as refusal:
-            if self.response is None or refusal.detail not in ("client_closed", "timeout", "cut_off"):
+            if not self.streams or refusal.detail not in ("client_closed", "timeout", "cut_off"):
                 raise
             if refusal.detail == "client_closed":
                 await self._conclude(200)
-                return self.response
-        return await self._end(b"")
+                return None
+        await self._end(b"")
+        return None
 
     async def _events(self, reply: Reply, *, listening: bool) -> AsyncGenerator[Event, None]:
         """The server's events; with `listening` until this worker ends or the client must come back."""
@@ -213,7 +216,7 @@ class McpExchange(ExchangeHandler):
                 try:
                     while not read.done() and not (listening and (closing.done() or self._must_return(until))):
                         await asyncio.wait(waited_for, timeout=_GLANCE_S, return_when="FIRST_COMPLETED")
-                        if self.request.transport is None:
+                        if self.request.gone:
                             raise Refusal("SYSTEM.BACKEND", "client_closed", RESPONSE)
                 finally:
                     if not read.done():
@@ -253,7 +256,7 @@ class McpExchange(ExchangeHandler):
         async with self._upstream.request("POST", "", orjson.dumps(mcp.not_offered(asked)), sent):
             return
 
-    async def _other(self, reply: Reply) -> web.Response:
+    async def _other(self, reply: Reply) -> Answer:
         """An answer without a message for the client, or the server's refusal. Raises Refusal."""
         self.exchange.upstream_us = microseconds(self._sent)
         if reply.status in (200, 202, 204) and self._asked is None:
@@ -282,19 +285,19 @@ class McpExchange(ExchangeHandler):
             self.exchange.upstream_status = reply.status
             yield reply
 
-    async def _done(self, status: int, body: bytes) -> web.Response:
+    async def _done(self, status: int, body: bytes) -> Answer:
         """An answer in one piece, recorded first."""
         self.exchange.resp_bytes = len(body)
         await self._conclude(status)
         if body:
             return self.whole(status, body)
-        return web.Response(status=status, headers=self.headers)
+        return Answer(status, self.headers)
 
-    async def _end(self, last: bytes) -> web.StreamResponse:
+    async def _end(self, last: bytes) -> None:
         """The last bytes of a stream, recorded first."""
         self.exchange.resp_bytes = (self.exchange.resp_bytes or 0) + len(last)
         await self._conclude(200)
-        return await self.send(last, SSE_TYPE, end=True)
+        await self.send(last, SSE_TYPE, end=True)
 
     async def _conclude(self, status: int) -> None:
         """Record the exchange, as blocked when something of it was kept back."""

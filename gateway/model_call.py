@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 from gateway.connections import Reply
 from gateway.exchange import ExchangeHandler, microseconds
 from gateway.fields import REQUEST, RESPONSE, Fields
+from gateway.http_server import Answer
 from gateway.purchase import CODES, Purchase
 from gateway.reasons import Refusal
 from gateway.settings import Route
@@ -36,7 +36,7 @@ class ModelCall(ExchangeHandler):
     _received: int | None = None
     """Bytes of output that came, None while a whole reply has not."""
 
-    async def answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
+    async def answer(self, route: Route, endpoint: Endpoint) -> Answer | None:
         """See `ExchangeHandler`."""
         try:
             return await self._answer(route, endpoint)
@@ -46,7 +46,7 @@ class ModelCall(ExchangeHandler):
         finally:  # also when the server stops in the middle, which no refusal tells of
             self._settle()
 
-    async def _answer(self, route: Route, endpoint: Endpoint) -> web.StreamResponse:
+    async def _answer(self, route: Route, endpoint: Endpoint) -> Answer | None:
         upstream = self.services.upstreams[self.exchange.route or ""]
         reader, streamed = endpoint.format, False
         raw: bytes | None = None
@@ -64,7 +64,8 @@ class ModelCall(ExchangeHandler):
             if reader is not None and streamed and reply.status == 200:
                 kind = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
                 if kind == reader.stream_type:
-                    return await self._streamed(reply, reader)
+                    await self._streamed(reply, reader)
+                    return None
             return await self._whole(reply, await upstream.read(reply), reader)
 
     def _client_headers(self) -> dict[str, str]:
@@ -152,7 +153,7 @@ class ModelCall(ExchangeHandler):
             exchange.decision, exchange.reason_code, exchange.scope = "flag", CODES[flagged.period], REQUEST
         return purchase.rows(exchange.part)
 
-    async def _whole(self, reply: Reply, raw: bytes, reader: Format | None) -> web.Response:
+    async def _whole(self, reply: Reply, raw: bytes, reader: Format | None) -> Answer:
         """A reply that was read to its end before anything is sent. Raises Refusal."""
         inspection, exchange = self.inspection, self.exchange
         check_status(reply.status)
@@ -185,7 +186,7 @@ class ModelCall(ExchangeHandler):
         await self.finish(reply.status)
         return self.whole(reply.status, clean)
 
-    async def _streamed(self, reply: Reply, reader: Format) -> web.StreamResponse:
+    async def _streamed(self, reply: Reply, reader: Format) -> None:
         """A reply that is sent on as it comes, as far as it is known to be clean. Raises Refusal."""
         exchange = self.exchange
         stream = self._stream = reader.stream(self.inspection)
@@ -206,7 +207,7 @@ class ModelCall(ExchangeHandler):
         last = stream.end()
         exchange.resp_bytes = (exchange.resp_bytes or 0) + len(last)
         await self.finish(200)
-        return await self.send(last, reader.stream_type, end=True)
+        await self.send(last, reader.stream_type, end=True)
 
     def _fed(self, stream: Stream, raw: bytes) -> tuple[list[bytes], Refusal | None]:
         """What may go out now, and what then ends the stream: text that was clean goes out first."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
+import orjson
 
+from gateway.http_server import Answer, Request
 from gateway.metrics import CONTENT_TYPE, Metrics
 
 
@@ -17,16 +18,20 @@ class Operations:
         """`faults` names what keeps the worker from answering requests; `gauges` as the parameters of `text`."""
         self._metrics, self._faults, self._gauges = metrics, faults, gauges
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> Answer:
         """Nothing here needs a key: it holds no names that a client chose, and only this machine can ask."""
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+            return Answer(405, {"Allow": "GET, HEAD"})
         faults = self._faults()
         if request.raw_path == "/healthz":
-            return web.json_response({"status": "ok"})
+            return _json(200, {"status": "ok"})
         if request.raw_path == "/readyz":
-            return web.json_response({"ready": not faults, "faults": faults}, status=503 if faults else 200)
+            return _json(503 if faults else 200, {"ready": not faults, "faults": faults})
         if request.raw_path == "/metrics":
             text = self._metrics.text(ready=not faults, **self._gauges())
-            return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
-        return web.Response(status=404)
+            return Answer(200, {"Content-Type": CONTENT_TYPE}, text.encode())
+        return Answer(404, {})
+
+
+def _json(status: int, body: dict[str, Any]) -> Answer:
+    return Answer(status, {"Content-Type": "application/json"}, orjson.dumps(body))

@@ -24,17 +24,19 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import uvloop
-from aiohttp import web
 
 from gateway.addresses import is_loopback
 from gateway.errors import AispmError, ConfigError
-from gateway.listen import bind, serve, tls_context
+from gateway.http_server import Answer, HttpServer, Request
+from gateway.listen import bind, tls_context
 from gateway.policy import root
 from gateway.policy.bundle import Policy
 from gateway.policy.chain import Document, TrustedSet
@@ -139,51 +141,51 @@ class PolicyServer:
         policy = found.policy
         log.info("serving policy version %d, epoch %d, root %d", policy.version, policy.epoch, found.root_version)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> Answer:
         """Answer one request."""
         if request.method != "GET":
-            return web.Response(status=405, headers={"Allow": "GET"})
-        if request.path == "/healthz":
-            return web.Response(status=200 if self._current is not None else 503)
+            return Answer(405, {"Allow": "GET"})
+        asked = urlsplit(request.raw_path)
+        if asked.path == "/healthz":
+            return Answer(200 if self._current is not None else 503, {})
         if self._token is not None:
             shown = request.headers.get("Authorization", "").encode()
             if not secrets.compare_digest(shown, f"Bearer {self._token}".encode()):
-                return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
-        if request.path == "/policy":
-            return await self._policy(request)
-        if request.path == "/status":
-            return web.json_response(self.status())
+                return Answer(401, {"WWW-Authenticate": "Bearer"})
+        if asked.path == "/policy":
+            return await self._policy(request, dict(parse_qsl(asked.query)))
+        if asked.path == "/status":
+            return Answer(200, {"Content-Type": "application/json"}, json.dumps(self.status()).encode())
         current = self._current
-        found = _ROOT_PATH.fullmatch(request.path)
+        found = _ROOT_PATH.fullmatch(asked.path)
         if found is None or current is None or (step := current.roots.get(int(found[1]))) is None:
-            return web.Response(status=404)
+            return Answer(404, {})
         return _framed(step)
 
-    async def _policy(self, request: web.BaseRequest) -> web.Response:
-        self._hear(request)
+    async def _policy(self, request: Request, told: Mapping[str, str]) -> Answer:
+        self._hear(told)
         known = request.headers.get("If-None-Match")
         current = self._current
         if current is None or known == current.etag:
             await self._hold(request)
             current = self._current
-            self._hear(request)  # it is there still
+            self._hear(told)  # it is there still
         if current is None:
-            return web.Response(status=503)
+            return Answer(503, {})
         if known == current.etag:
-            return web.Response(status=304, headers={"ETag": current.etag})
+            return Answer(304, {"ETag": current.etag})
         return _framed(current.document, {"ETag": current.etag})
 
-    async def _hold(self, request: web.BaseRequest) -> None:
+    async def _hold(self, request: Request) -> None:
         asked = _WAIT.search(request.headers.get("Prefer", ""))
         seconds = min(int(asked[1]) if asked else 0, LONGEST_HOLD)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds * random.uniform(0.8, 1.0)):  # noqa: S311 - spreads load, guards nothing
                 await self._changed.wait()
 
-    def _hear(self, request: web.BaseRequest) -> None:
+    def _hear(self, told: Mapping[str, str]) -> None:
         """Note a gateway's report. Only names in the policy's audience are kept, which bounds the table."""
-        gateway, applied = request.query.get("gateway", ""), request.query.get("applied", "")
-        refused = request.query.get("refused", "")
+        gateway, applied, refused = (told.get(name, "") for name in ("gateway", "applied", "refused"))
         if self._current is not None and gateway in self._current.policy.audience and _APPLIED.fullmatch(applied):
             self._beats[gateway] = Beat(applied, refused if refused in DETAILS else "", time.monotonic())
 
@@ -219,11 +221,9 @@ class PolicyServer:
         }
 
 
-def _framed(document: Document, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=document.framed(),
-        headers={"Content-Type": "application/octet-stream", "Cache-Control": "no-store", **(headers or {})},
-    )
+def _framed(document: Document, headers: dict[str, str] | None = None) -> Answer:
+    said = {"Content-Type": "application/octet-stream", "Cache-Control": "no-store", **(headers or {})}
+    return Answer(200, said, document.framed())
 
 
 def _order(publication: Publication) -> tuple[int, int, int]:
@@ -246,14 +246,15 @@ async def run(folder: Path, listen: Listen, token: str | None) -> None:
     await server.look()
     watching = asyncio.create_task(server.watch())
     where = bind(listen.host, listen.port, shared=False)
-    runner, url = await serve(server.handle, where, 1.0, tls_context(listen))
+    http = HttpServer(server.handle)
+    url = await http.start(where, tls_context(listen))
     try:
         sys.stdout.write(json.dumps({"schema": SCHEMA, "pid": os.getpid(), "url": url}) + "\n")
         sys.stdout.flush()
         await stop.wait()
     finally:
         watching.cancel()
-        await runner.cleanup()
+        await http.close(1.0)
 
 
 def main(arguments: list[str] | None = None) -> int:

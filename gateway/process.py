@@ -19,9 +19,10 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from gateway.errors import ConfigError
+from gateway.http_server import HttpServer
 from gateway.ledger.leases import Ledger
 from gateway.ledger.opening import open_store
-from gateway.listen import bind, load_certificate, serve, tls_context
+from gateway.listen import bind, load_certificate, tls_context
 from gateway.loading import Loader
 from gateway.log import EventLog
 from gateway.metrics import Metrics
@@ -78,15 +79,15 @@ async def serve_worker(settings: GatewaySettings, loader: Loader, number: int, p
         ready: dict[str, object] = {"schema": SCHEMA, "pid": os.getpid()}
         limits = settings.limits
         where = bind(settings.listen.host, port, shared=supervised, client_read_s=limits.client_read_s)
-        runner, ready["url"] = await serve(
-            gateway.handle, where, limits.shutdown_s, tls, gateway.handle_unreadable, limits.idle_s
-        )
-        closing.push_async_callback(runner.cleanup)
+        server = HttpServer(gateway.handle, gateway.handle_unreadable, limits.idle_s)
+        ready["url"] = await server.start(where, tls)
+        closing.push_async_callback(server.close, limits.shutdown_s)
         if settings.metrics is not None:
             first = settings.metrics.port
             where = bind("127.0.0.1", first + number if first else 0, shared=False)
-            runner, ready["metrics"] = await serve(operations(gateway, log, metrics).handle, where, 1.0)
-            closing.push_async_callback(runner.cleanup)
+            server = HttpServer(operations(gateway, log, metrics).handle)
+            ready["metrics"] = await server.start(where)
+            closing.push_async_callback(server.close, 1.0)
         _tune_collector()
         _say(ready)
         if settings.policy.url is not None and number == 0:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
-from aiohttp import web
 
 from gateway.errors import AispmError
 from gateway.exchange import Services
 from gateway.filter import RuleSet
+from gateway.http_server import Answer, Request
 from gateway.in_force import Freshness, PolicyInForce, detail
 from gateway.loading import Loaded
 from gateway.log import EventLog
@@ -26,6 +26,7 @@ from gateway.settings import GatewaySettings
 from gateway.spending import Spending
 from gateway.upstream import Upstream
 from gateway.wire import mcp
+from gateway.wire.format import JSON_TYPE
 
 log = logging.getLogger("gateway")
 
@@ -94,7 +95,7 @@ class Gateway:
         with contextlib.suppress(OSError):  # requests will be refused for the same cause, and say so
             self._services.log.append([self.policy.event("block", detail(error))])
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> Answer | None:
         """Answer one request. Every answer but `/healthz` has exactly one `exchange` event, written before it ends."""
         if request.raw_path == "/healthz" and request.method == "GET":
             return self._health()
@@ -112,18 +113,18 @@ class Gateway:
             log.error("request failed: %s at %s", type(e).__name__, _place(e))
             return await handler.refuse(Refusal("SYSTEM.FILTER"))
 
-    async def handle_unreadable(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer what HTTP cannot be read from (`gateway.listen`); it has its event like any other refusal."""
+    async def handle_unreadable(self, request: Request) -> Answer | None:
+        """Answer what HTTP cannot be read from (`gateway.http_server`); it has its event like any other refusal."""
         handler = ModelCall(self._services, request, self._routing.find(""))
         return await handler.refuse(Refusal("WIRE.MALFORMED", "http"))
 
-    def _health(self) -> web.Response:
+    def _health(self) -> Answer:
         fault = self.policy.fault()
         body = {
             "status": "ok" if fault is None else f"policy {fault}",
             "policy_version": self.policy.rules.policy.version,
         }
-        return web.Response(status=503 if fault else 200, body=orjson.dumps(body), content_type="application/json")
+        return Answer(503 if fault else 200, {"Content-Type": JSON_TYPE}, orjson.dumps(body))
 
 
 def _place(error: BaseException) -> str:

@@ -273,8 +273,9 @@ class Ledger:
         interval = self._lease_seconds / 3
         due = loop.time() + interval
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.0, due - loop.time()))
+            with contextlib.suppress(TimeoutError):  # `wait_for` of Python 3.11 may lose a cancellation
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
             self._wake.clear()
             renew = loop.time() >= due
             try:

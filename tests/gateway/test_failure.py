@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from gateway.http_server import HttpServer
 from gateway.ledger.leases import Ledger
 from gateway.ledger.memory import MemoryStore
-from gateway.listen import bind, serve
+from gateway.listen import bind
 from gateway.loading import Loader
 from gateway.log import EventLog
 from gateway.reasons import Refusal, reasons
@@ -37,7 +38,8 @@ def inside(gateway_factory, simulator):
             spending = Spending(Ledger(options.pop("store", MemoryStore()), "w", 6.0, time.time), time.time)
             gateway = Gateway(settings, Loader(settings, utc_now), log, spending, **options)
             await gateway.start()
-            runner, url = await serve(gateway.handle, bind("127.0.0.1", 0, shared=False), 1.0)
+            server = HttpServer(gateway.handle)
+            url = await server.start(bind("127.0.0.1", 0, shared=False))
             async with httpx.AsyncClient() as client:
 
                 async def post(path=None, **more):
@@ -49,7 +51,7 @@ def inside(gateway_factory, simulator):
                     )
 
                 await steps(gateway, wal, post)
-            await runner.cleanup()
+            await server.close(1.0)
             await gateway.close()
 
         asyncio.run(main())

@@ -90,12 +90,11 @@ def test_a_body_whose_chunks_do_not_add_up_is_refused(gateway, simulator, broken
     assert [r["reason_detail"] for r in exchanges(gateway)] == ["http"]
 
 
-def test_a_body_that_goes_wrong_while_it_is_read_ends_with_the_time_for_bodies(gateway_factory, simulator):
-    """The HTTP parser does not tell a handler that already reads."""
-    gateway = gateway_factory(client_body_s=0.5).start()
+def test_a_body_that_goes_wrong_while_it_is_read_is_refused_at_once(gateway, simulator):
     status, body = send(gateway, heads(gateway, CHUNKED) + chunk(BODY[:9]), b"zz\r\n", pause=0.1)
-    assert (status, json.loads(body)["error"]["code"]) == (408, "WIRE.LIMIT:slow")
+    assert (status, json.loads(body)["error"]["code"]) == (400, "WIRE.MALFORMED:http")
     assert simulator.requests == []
+    assert [r["reason_detail"] for r in exchanges(gateway)] == ["http"]
 
 
 def test_chunk_extensions_and_trailers_carry_nothing_on(gateway, simulator):

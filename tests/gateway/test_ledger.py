@@ -394,6 +394,26 @@ def test_a_store_that_fails_refuses_and_forgets_nothing(open_store, monkeypatch)
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("turns", range(5))
+def test_keeping_ends_also_when_something_wakes_it_just_then(turns):
+    """A gateway that ends right after a request would wait forever."""
+
+    async def steps():
+        ledger = Ledger(MemoryStore(), "one", LEASE, lambda: NOW)
+        keeping = asyncio.create_task(ledger.keep())
+        await asyncio.sleep(0.01)
+        reservation = await ledger.reserve([Charge("a", 1000, 10, LATER)])
+        ledger.settle(reservation, 50)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        keeping.cancel()
+        done, _ = await asyncio.wait([keeping], timeout=2)
+        await ledger.close()
+        return bool(done)
+
+    assert asyncio.run(steps())
+
+
 def test_a_store_that_is_down_is_not_asked_by_everyone_who_waits(monkeypatch):
     """Fifty requests wait for one time-out, not for fifty; a moment later the store is asked again."""
     monkeypatch.setattr("gateway.ledger.leases.DOWN_SECONDS", 0.2)

@@ -19,6 +19,8 @@ from aiohttp import web
 
 from gateway.__main__ import main
 from gateway.errors import ConfigError, IncompleteError
+from gateway.http_server import Answer, HttpServer
+from gateway.listen import bind
 from gateway.loading import Loader
 from gateway.policy import files
 from gateway.policy import puller as pulling
@@ -325,11 +327,21 @@ async def serving(handle):
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def offered(handle):
+    """By the server's own HTTP, `handle` being its or something in front of it."""
+    http = HttpServer(handle)
+    try:
+        yield await http.start(bind("127.0.0.1", 0, shared=False))
+    finally:
+        await http.close(0.1)
+
+
 def test_polls_are_held_until_something_is_published(policy, published):
     async def steps():
         server = PolicyServer(published, None)
         await server.look()
-        async with serving(server.handle) as url:
+        async with offered(server.handle) as url:
             client = PolicyClient(url)
             first = await client.policy(None, 25, {})
             assert await client.policy(first.etag, 0, {}) is None
@@ -352,7 +364,7 @@ def test_polls_are_held_until_something_is_published(policy, published):
 def test_nothing_is_served_that_does_not_verify_or_goes_back(policy, published):
     async def steps():
         server = PolicyServer(published, None)
-        async with serving(server.handle) as url, httpx.AsyncClient(base_url=url) as client:
+        async with offered(server.handle) as url, httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/policy")).status_code == 503
             assert (await client.get("/healthz")).status_code == 503
             policy.publish()
@@ -380,7 +392,7 @@ def test_reports_are_kept_of_known_gateways_only(policy, published):
     async def steps():
         server = PolicyServer(published, "token")
         await server.look()
-        async with serving(server.handle) as url:
+        async with offered(server.handle) as url:
             for token in (None, "tokem"):
                 with pytest.raises(IncompleteError, match="401"):
                     await PolicyClient(url, token).policy(None, 0, {})
@@ -572,12 +584,12 @@ def test_a_server_that_comes_back_is_heard_again_and_its_absence_told_once(pulle
 
     async def flaky(request):
         if next(failures, None) is not None:
-            return web.Response(status=503)
+            return Answer(503, {})
         return await server.handle(request)
 
     async def steps():
         await server.look()
-        async with serving(flaky) as url:
+        async with offered(flaky) as url:
             made, told = puller(url)
             await running(made, lambda: "taken" in told)
             return told
@@ -598,18 +610,18 @@ def test_a_root_without_its_policy_is_kept_and_the_policy_is_asked_for_again(pul
         answers = iter([old])
 
         async def late(request):
-            if request.path == "/policy" and (body := next(answers, None)) is not None:
-                return web.Response(body=body)
+            if request.raw_path.startswith("/policy") and (body := next(answers, None)) is not None:
+                return Answer(200, {}, body)
             return await server.handle(request)
 
-        async with serving(late) as url:
+        async with offered(late) as url:
             made, _ = puller(url)
             assert await made.once(0)
             await made.client.close()
             return read_memory(made.memory)
 
     async def PolicyClient_of(server):  # noqa: N802
-        async with serving(server.handle) as url:
+        async with offered(server.handle) as url:
             client = PolicyClient(url)
             answer = await client.policy(None, 0, {})
             await client.close()
@@ -630,11 +642,11 @@ def test_a_key_that_a_root_revokes_is_out_of_force_though_the_new_policy_is_with
         withheld = asyncio.Event()
 
         async def between(request):
-            if request.path == "/policy" and withheld.is_set():
-                return web.Response(body=old)
+            if request.raw_path.startswith("/policy") and withheld.is_set():
+                return Answer(200, {}, old)
             return await server.handle(request)
 
-        async with serving(between) as url:
+        async with offered(between) as url:
             client = PolicyClient(url)
             old = (await client.policy(None, 0, {})).document.framed()
             await client.close()
@@ -673,7 +685,7 @@ def test_a_disk_that_refuses_does_not_end_the_polling(puller, published, monkeyp
 
     async def steps():
         await server.look()
-        async with serving(server.handle) as url:
+        async with offered(server.handle) as url:
             made, told = puller(url)
             await running(made, lambda: "taken" in told)
             return made
@@ -686,7 +698,7 @@ def test_the_memory_is_a_source_too(puller, published):
 
     async def steps():
         await server.look()
-        async with serving(server.handle) as url:
+        async with offered(server.handle) as url:
             made, _ = puller(url)
             with pytest.raises(ConfigError, match="no policy was accepted"):
                 made.take(None)
