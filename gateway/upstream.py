@@ -74,6 +74,11 @@ class Upstream:
 
     async def read(self, reply: Reply) -> bytes:
         """The whole body. Raises Refusal when it is larger than the limit."""
+        if reply.content.is_eof():  # it came with its head, as short ones do
+            raw: bytes = reply.content.read_nowait()
+            if len(raw) > self._limits.response_bytes:
+                raise Refusal("WIRE.LIMIT", "upstream", "response")
+            return raw
         pieces, size = [], 0
         async for piece in reply.content.iter_any():
             size += len(piece)
