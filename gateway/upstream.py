@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-
 from gateway.addresses import is_loopback
-from gateway.connections import Connections, Exchange, Reply, head_of, host_of
+from gateway.connections import ConnectError, Connections, Exchange, ExchangeError, Reply, head_of, host_of
 from gateway.reasons import Refusal
 from gateway.resolver import GuardedResolver
 from gateway.secrets import resolve_secret
@@ -109,13 +106,13 @@ class Sending(Exchange):
             raise _translated(error) from None
 
 
-_FAILURES = (TimeoutError, aiohttp.ClientError, HttpProcessingError)
+_FAILURES = (TimeoutError, ExchangeError)
 
 
 def _translated(error: BaseException) -> Refusal:
     if isinstance(error, TimeoutError):
         return Refusal("SYSTEM.BACKEND", "timeout", "response")
-    detail = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "cut_off"
+    detail = "connect" if isinstance(error, ConnectError) else "cut_off"
     return Refusal("SYSTEM.BACKEND", detail, "response")
 
 

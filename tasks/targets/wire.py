@@ -19,11 +19,9 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from gateway.connections import Connections, Exchange, Reply, head_of, host_of
+from gateway.connections import BodyError, Connections, Exchange, ExchangeError, Reply, head_of, host_of
 from tasks.targets.addresses import GuardedResolver, origin, refused_host
 from tasks.targets.budget import Amount, Budget, Limits, Price
 from tasks.targets.limiter import Limiter, Pass
@@ -293,11 +291,11 @@ class Wire:
                     parts.append(part)
         except TimeoutError:
             return Answer({}, None, None, "timeout"), None
-        except aiohttp.ClientPayloadError:
+        except BodyError:
             return Answer({}, None, None, "malformed" if encoded else "connect"), None
         except ValueError:
             return Answer({}, None, None, "malformed"), None
-        except (aiohttp.ClientError, HttpProcessingError, OSError):
+        except (ExchangeError, OSError):
             return Answer({}, None, None, "connect"), None
         raw = b"".join(parts)
         return _classify(reply, raw, decode), _retry_after(reply, raw)
