@@ -75,7 +75,8 @@ class Bytes(NamedTuple):
         lengths = accumulate((end - start + MARGIN for start, end in pieces), initial=MARGIN)
         direct = read.direct
         joined = _PAD.join((b"", *(direct[start:end] for start, end in pieces), b""))
-        return cls(_PAD + read.plain + _PAD, joined, list(lengths), [start for start, _ in pieces], len(pieces) == 1)
+        whole = pieces == [(0, len(direct))]
+        return cls(_PAD + read.plain + _PAD, joined, list(lengths), [start for start, _ in pieces], whole)
 
     def place(self, end: int) -> int:
         """Where in the text is what ends at `end` in `direct`."""

@@ -145,6 +145,18 @@ def test_a_reading_that_only_one_character_changes_is_found_in_a_long_text(space
         assert [(h.start - len(around), h.end - h.start, h.view) for h in hits] == [(at, len(KEY), view)]
 
 
+@pytest.mark.parametrize("foreign", ["é", "\u201c", "\u200b", "ﬁ", "漢"])
+@pytest.mark.parametrize("places", [(0,), (700,), (2_000,), (4_000,), (0, 4_000), (0, 300, 2_000)])
+def test_a_foreign_character_hides_nothing_that_is_far_from_it(foreign, places):
+    around = ("word, " * 700)[:4_000]
+    for at in (1_200, 3_000):
+        text = around[:at] + f" {KEY} " + around[at:]
+        for place in sorted(places, reverse=True):
+            if not at <= place <= at + len(KEY) + 2:
+                text = text[:place] + foreign + text[place:]
+        assert [(text[h.start : h.end], h.view) for h in FAST.scan(text)] == [(KEY, "raw")]
+
+
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_layers_are_taken_off_in_any_order(layers):
     rng = random.Random(layers)
@@ -238,7 +250,7 @@ NOISE = st.lists(
 
 @st.composite
 def texts(draw):
-    """Examples of the patterns, dressed up to three times, cut, and noise around them."""
+    """Examples of the patterns, dressed up to three times, cut, with noise and sometimes much prose around them."""
     parts = []
     for _ in range(draw(st.integers(1, 3))):
         text = draw(st.sampled_from(EXAMPLES))
@@ -246,7 +258,11 @@ def texts(draw):
             if name != "none" and text.isascii():
                 text = DISGUISES[name](text)
         cut = draw(st.integers(0, 8))
-        parts += [draw(NOISE), text[cut:] if draw(st.booleans()) else text[: len(text) - cut]]
+        parts += [
+            "word, " * draw(st.sampled_from([0, 0, 0, 150])),
+            draw(NOISE),
+            text[cut:] if draw(st.booleans()) else text[: len(text) - cut],
+        ]
     return "".join([*parts, draw(NOISE)])
 
 
