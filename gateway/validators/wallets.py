@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -73,24 +74,33 @@ def _phrase(value: str, checked: bool) -> int:
 
 def phrase_starts(text: str, first: int, last: int) -> list[int]:
     """The offsets from `first` to `last` at which twelve words of the list may begin that are not the same few."""
-    known, fewest = words(), PHRASE_LENGTHS[-1]
-    found = list(_LETTERS.finditer(text, first, last + _LONGEST))
-    starts: list[int] = []
-    done = 0
-    for sample in range(fewest - 1, len(found), fewest):  # one of them lies in every run of twelve
-        if sample < done or found[sample][0].lower() not in known:
+    fewest, end = PHRASE_LENGTHS[-1], last + _LONGEST
+    found: list[str] = _LETTERS.findall(text, first, end)
+    runs = list(_listed_runs(found, fewest))
+    if not runs:
+        return []
+    offsets = [word.start() for word in _LETTERS.finditer(text, first, end)]
+    return [
+        offsets[n]
+        for begin, stop in runs
+        for n in range(begin, stop - fewest + 1)
+        if offsets[n] <= last and len({word.lower() for word in found[n : n + fewest]}) >= _DISTINCT
+    ]
+
+
+def _listed_runs(found: Sequence[str], fewest: int) -> Iterator[tuple[int, int]]:
+    """[begin, end) of words of the list in a row, at least `fewest` and not all of them the same few."""
+    known, done = words(), 0
+    for sample in range(fewest - 1, len(found), fewest):  # one of them lies in every run that is long enough
+        if sample < done or found[sample].lower() not in known:
             continue
         begin, done = sample, sample + 1
-        while begin and found[begin - 1][0].lower() in known:
+        while begin and found[begin - 1].lower() in known:
             begin -= 1
-        while done < len(found) and found[done][0].lower() in known:
+        while done < len(found) and found[done].lower() in known:
             done += 1
-        run = [word[0].lower() for word in found[begin:done]]
-        if len(set(run)) >= _DISTINCT:
-            for n in range(len(run) - fewest + 1):
-                if len(set(run[n : n + fewest])) >= _DISTINCT:
-                    starts.append(found[begin + n].start())
-    return [start for start in starts if start <= last]
+        if done - begin >= fewest and len({word.lower() for word in found[begin:done]}) >= _DISTINCT:
+            yield begin, done
 
 
 def trailing_words(text: str) -> int:
