@@ -15,8 +15,9 @@ import pytest
 from tasks.settings import CONTENT_ROOT as ROOT
 
 GATEWAY_PACKAGES = {"aiohttp", "uvloop", "orjson", "nacl", "httpx", "yaml", "hyperscan", "numpy", "jsonschema_rs"} | {
-    "multidict",
-    "yarl",  # aiohttp's own URLs
+    "multidict",  # aiohttp's own headers, URLs and way of trying addresses
+    "yarl",
+    "aiohappyeyeballs",
 }
 GATEWAY_EXTRAS = {"redis", "botocore"}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "lib", "core", "misc"}
