@@ -145,9 +145,9 @@ class _Connection(BaseProtocol):
             messages, upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError:
             self._deaf = True  # nobody knows where the next request begins
-            if self._content is not None and not self._content.is_eof():
-                self.last = True
-                self._content.set_exception(MalformedError("a body that does not hold"))
+            newest = self._waiting[-1][1] if self._waiting else self._content
+            if newest is not None and not newest.is_eof():
+                newest.set_exception(MalformedError("a body that does not hold"))
                 return
             messages, upgraded = [(None, EMPTY_PAYLOAD)], False
         self._deaf = self._deaf or upgraded
@@ -185,7 +185,7 @@ class _Connection(BaseProtocol):
     async def _answer(self, message: RawRequestMessage | None, content: StreamReader) -> None:
         self._content = content
         self._old = message is not None and message.version < HttpVersion11
-        self.last = self._server.closing or message is None or message.should_close or self._deaf
+        self.last = message is None or message.should_close
         handle = self._server.unreadable if message is None else self._server.handle
         answer = await handle(Request(self, message, content))
         if answer is not None:
@@ -196,8 +196,12 @@ class _Connection(BaseProtocol):
             await self.write(self.head(answer.status, headers) + body)
         if not content.is_eof():
             await self._linger(content)
-        if self.last or self._server.closing:
+        if self._ends:
             self.close()
+
+    @property
+    def _ends(self) -> bool:
+        return self.last or self._server.closing or (self._deaf and not self._waiting)
 
     async def _linger(self, content: StreamReader) -> None:
         try:
@@ -210,7 +214,7 @@ class _Connection(BaseProtocol):
     def head(self, status: int, headers: Mapping[str, str]) -> bytes:
         """An answer's first line and headers."""
         said = {**headers, "Date": _date(int(time.time()))}
-        if self.last or self._server.closing:
+        if self._ends:
             said["Connection"] = "close"
         elif self._old:
             said["Connection"] = "keep-alive"

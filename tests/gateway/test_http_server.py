@@ -212,6 +212,33 @@ def test_a_body_that_does_not_hold_is_told_to_whoever_reads_it():
     run(steps)
 
 
+def test_a_body_that_does_not_hold_is_told_also_when_its_turn_comes_later():
+    async def steps():
+        first = asyncio.Event()
+
+        async def handle(request):
+            if request.raw_path == "/first":
+                await first.wait()
+            try:
+                await request.content.read()
+            except MalformedError:
+                return Answer(400, {})
+            return Answer(200, {})
+
+        async with client_of(handle) as (_, reader, writer):
+            writer.write(
+                post("/first") + b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+            )
+            await asyncio.sleep(0.1)
+            writer.write(b"zz\r\n" + post("/never"))
+            await asyncio.sleep(0.1)
+            first.set()
+            assert [(await read_answer(reader))[0] for _ in range(2)] == [200, 400]
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+
+    run(steps)
+
+
 def test_a_header_that_would_be_two_is_never_sent():
     async def steps():
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
