@@ -53,6 +53,18 @@ def test_a_key_is_found_in_every_disguise_and_where_it_stands(name):
         assert len(rest[0]) + len(rest[1]) <= len(before + after) + 45
 
 
+@pytest.mark.parametrize("name", [n for n in DISGUISES if n not in (*PROSE, *OF_CARDS)])
+def test_a_disguise_helps_no_more_in_a_long_text_with_foreign_characters(name):
+    prose = "word, " * 200
+    for before, after in (
+        (f"é{prose}", prose),
+        (prose, f"{prose}é"),
+        (f"{prose}ﬁne {prose}", f"{prose}a\u200bb {prose}"),
+        ("Привет мир. " * 100, "“so” he said – " * 80),
+    ):
+        assert "aws_access_key_id" in {h.pattern.id for h in FAST.scan(f"{before}\n{DISGUISES[name](KEY)}\n{after}")}
+
+
 @pytest.mark.parametrize("name", ["foreign_digits", "plain", "entities", "base64", "hex_spaced", "utf7", "spaced"])
 def test_a_card_is_found_in_disguise(name):
     dressed = "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1" if name == "spaced" else DISGUISES[name](CARD)
