@@ -213,7 +213,7 @@ class Wal:
         if self._fd is None:
             self._open(monotonic)
         assert self._fd is not None  # noqa: S101 - narrows the type; _open sets it or raises
-        prev, seq, occurred_at = self.head, self._seq, now.isoformat()
+        prev, seq = self.head, self._seq
         frames: list[bytes] = []
         for event in events:
             record = {
@@ -223,7 +223,7 @@ class Wal:
                 "boot_id": self.boot_id,
                 "seq": seq,
                 "segment_no": self.segment_no,
-                "occurred_at": occurred_at,
+                "occurred_at": now,
                 **event,
                 "prev_hash": prev,
             }
