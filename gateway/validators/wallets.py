@@ -20,8 +20,8 @@ _LONGEST = 12 * (8 + _MAX_GAP)
 """Characters of the first twelve words of a phrase, if they are the longest."""
 _DISTINCT = 8
 """Of the first twelve words of a phrase: drawn ones have 11 or more, a word that is said again and again makes 1."""
-_WORD = re.compile("[a-z]{3,8}", re.IGNORECASE)
-_LETTERS = re.compile("[a-z]+", re.IGNORECASE)
+_WORD = re.compile("[A-Za-z]{3,8}")
+_LETTERS = re.compile("[A-Za-z]+")
 _EXTENDED = tuple(bytes.fromhex(v) for v in ("0488ade4", "04358394", "049d7878", "044a4e28", "04b2430c", "045f18bc"))
 """Versions of BIP-32 private keys: xprv tprv (BIP-32), yprv uprv zprv vprv (SLIP-132)."""
 
