@@ -139,6 +139,8 @@ class HoldBack:
             return self._joined_live(one_byte_each(points).decode("latin-1"), start)
         live = self._joined_live(read.text, read.after(start))
         live = read.origin(live) if live < len(read.text) else len(text)
+        # A word begins behind a foreign letter, or goes on; which it is, is known only at its end.
+        live = min(live, self._joined_live(one_byte_each(points).decode("latin-1"), start))
         if (unseen := _UNSEEN.match(text[: -_TAIL - 1 : -1])) is not None:
             live = min(live, len(text) - unseen.end())
         if (turned := text.rfind(_TURNED, start)) >= 0 and not text.endswith(("\u202c", "\n")):

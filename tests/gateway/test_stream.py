@@ -99,6 +99,17 @@ def test_a_secret_split_at_every_offset_comes_out_as_if_it_were_whole(pattern, t
                 assert around[secret.start : secret.end] not in "".join(out)
 
 
+@pytest.mark.parametrize("foreign", ["é", "“", "ﬁ", "漢", "\u200b"])
+@pytest.mark.parametrize("pattern", ALL, ids=lambda p: p.id)
+def test_a_foreign_character_before_or_behind_a_secret_lets_nothing_out(pattern, foreign):
+    """It may read as a letter, so that one word begins before it, and another behind it."""
+    for around in (f"{foreign}{pattern.match[0]} end", f"{pattern.match[0]}{foreign} end"):
+        clean, expected = whole(around)
+        out, inspection = streamed(list(around))
+        assert "".join(out) == clean
+        assert shown(inspection) == shown(expected)
+
+
 @pytest.mark.parametrize(
     ("only", "text", "hits"),
     [
