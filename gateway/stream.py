@@ -30,8 +30,9 @@ MAX_EVENT = 1 << 20
 MAX_HELD = 16 << 10
 """Characters of one channel that are held, invisible ones among them. Real text never has so many."""
 
-_CONTEXT = 160
-"""Released characters kept: look-behinds need two, a keyword that shows only when it is decoded some more."""
+_CONTEXT, _WIDE_CONTEXT = 160, 512
+"""Released characters kept: look-behinds need two, a keyword that shows only when it is decoded some more, and many
+where some of them may be invisible."""
 _LOOK_AHEAD = 2
 _OPEN_LINK = re.compile(
     r"(?:!|!?\[[^\[\]]{0,300}(?:\](?:[(:]\s{0,3}\S{0,2000})?)?|<(?:/?[a-z]{0,8}|[a-z]{2,8}\b[^<>]{0,2600})"
@@ -253,6 +254,7 @@ class Channel:
                     cut, moved = max(start, hit.match_start), True
         done = [h for h in hits if h.end <= cut]
         clean = self._inspection.apply(full[:cut], done, RESPONSE, self._location, self._begin, fixed=self._sealed)
-        self._begin += max(0, cut - _CONTEXT)
-        self._context, self._held = full[max(0, cut - _CONTEXT) : cut], full[cut:]
+        kept = max(0, cut - (_CONTEXT if full.isascii() else _WIDE_CONTEXT))
+        self._begin += kept
+        self._context, self._held = full[kept:cut], full[cut:]
         return clean[start:]

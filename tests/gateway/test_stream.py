@@ -99,6 +99,16 @@ def test_a_secret_split_at_every_offset_comes_out_as_if_it_were_whole(pattern, t
                 assert around[secret.start : secret.end] not in "".join(out)
 
 
+def test_a_keyword_far_back_among_invisible_characters_counts():
+    """Spelled out with three signs between its letters it lies four times as far from the value it belongs to."""
+    text = next(p for p in ALL if p.id == "twilio_key").match[2]
+    spelled = "\u034f-\u034f".join(text)
+    clean, expected = whole(spelled)
+    out, inspection = streamed(list(spelled))
+    assert "".join(out) == clean
+    assert shown(inspection) == shown(expected) != []
+
+
 @pytest.mark.parametrize("foreign", ["é", "“", "ﬁ", "漢", "\u200b"])
 @pytest.mark.parametrize("pattern", ALL, ids=lambda p: p.id)
 def test_a_foreign_character_before_or_behind_a_secret_lets_nothing_out(pattern, foreign):
