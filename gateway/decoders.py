@@ -88,7 +88,6 @@ _B32_RUN = re.compile("[A-Z2-7]*={0,6}")
 _HEX_RUN = re.compile(f"(?:[{_HEX}]{{2}})*")
 _HEX_SPACED = re.compile(rf"(?:[{_HEX}]{{2}}[ :,\n-])*[{_HEX}]{{2}}")
 _HEX_LISTED = re.compile(rf"0[xX][{_HEX}]{{2}}(?:(?:, ?| )0[xX][{_HEX}]{{2}})*")
-_HEX_DIGITS = re.compile(f"(?:0[xX])?([{_HEX}]{{2}})")
 CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]+")
 _CODES = re.compile(r"(?<![0-9])(?:[3-9][0-9]|1[0-2][0-9])(?:[,; ] ?(?:[3-9][0-9]|1[0-2][0-9])){7,}(?![0-9])")
 
@@ -201,7 +200,8 @@ def _listed(text: str, ends: Sequence[int], back: int, run: re.Pattern[str]) -> 
         if found is None or end - back < done:
             continue
         done = found.end()
-        raw = bytes.fromhex("".join(_HEX_DIGITS.findall(found[0])))
+        digits = found[0].encode().replace(b"0x", b"").replace(b"0X", b"").translate(None, b" :,\n-")
+        raw = bytes.fromhex(digits.decode())
         yield Piece(found.start(), done, raw.decode("utf-8", "replace"), "hex")
 
 
