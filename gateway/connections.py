@@ -28,8 +28,8 @@ KEEP_S = 15.0
 """Seconds for which a connection is kept that nobody uses."""
 NEXT_ADDRESS_S = 0.25
 """Seconds after which the next address of a name is tried beside the one before (RFC 8305 §5)."""
-_LINE, _HEADERS, _BUFFER = 8190, 128, 1 << 18
-"""Characters of the first line and of a header, headers of a reply, bytes of a body kept until they are asked for."""
+MAX_LINE, MAX_HEADERS, BUFFER = 8190, 128, 1 << 18
+"""Characters of a first line and of a header, headers of a message, bytes of a body kept until they are asked for."""
 
 
 class ExchangeError(Exception):
@@ -180,10 +180,10 @@ class Connection(BaseProtocol):
         return HttpResponseParser(
             self,
             self._loop,
-            _BUFFER,
-            max_line_size=_LINE,
-            max_field_size=_LINE,
-            max_headers=_HEADERS,
+            BUFFER,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_HEADERS,
             payload_exception=BodyError,
             response_with_body=body,
             read_until_eof=True,

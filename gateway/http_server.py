@@ -8,7 +8,6 @@ cost more than to filter it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 import time
@@ -27,18 +26,14 @@ from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.connections import head_lines
+from gateway.connections import BUFFER, MAX_HEADERS, MAX_LINE, head_lines
 from gateway.errors import ConfigError
-
-log = logging.getLogger("gateway")
 
 BACKLOG = 1024
 LINGER_S = 10.0
 """Seconds for which the rest of a body is read that was refused: a client that still sends would not see the answer."""
 WAITING = 8
 """Requests that may wait on a connection behind the one that is answered; the next ones stay unread."""
-_LINE, _HEADERS, _BUFFER = 8190, 128, 1 << 18
-"""Characters of the first line and of a header, headers of a request, bytes of a body kept until they are asked for."""
 _NO_BODY = (204, 304)
 
 
@@ -108,10 +103,10 @@ class _Connection(BaseProtocol):
         parser = HttpRequestParser(
             self,
             loop,
-            _BUFFER,
-            max_line_size=_LINE,
-            max_field_size=_LINE,
-            max_headers=_HEADERS,
+            BUFFER,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_HEADERS,
             auto_decompress=False,
             max_msg_queue_size=WAITING,
         )
