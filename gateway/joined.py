@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -11,6 +12,9 @@ APART = "\0"
 """Stands between texts that are looked at one by one: no pattern and no encoding goes on over it."""
 REACH = 100
 """Characters at the beginning and end of a text that are read together with its neighbours'."""
+FAR = 1_000
+"""So many if they are without spaces, as long keys and encoded ones are."""
+_RUN = re.compile(r"\S*")
 
 
 class Part(NamedTuple):
@@ -64,10 +68,20 @@ def seams(texts: Sequence[str], indexes: Sequence[int], between: str) -> Joined:
     origins: list[tuple[int, int]] = []
     for index in indexes:
         text = seamless(texts[index])
-        if len(text) <= 2 * REACH:
+        head, tail = _ends(text)
+        if head >= tail:
             pieces.append(text)
             origins.append((index, 0))
         else:
-            pieces += (text[:REACH] + APART, text[-REACH:])
-            origins += ((index, 0), (index, len(text) - REACH))
+            pieces += (text[:head] + APART, text[tail:])
+            origins += ((index, 0), (index, tail))
     return Joined(pieces, origins, between)
+
+
+def _ends(text: str) -> tuple[int, int]:
+    """Up to where the beginning of a text, and from where its end, is read together with its neighbours'."""
+    if len(text) <= 2 * REACH:
+        return len(text), 0
+    behind, before = _RUN.match(text, REACH, FAR), _RUN.match(text[-REACH - 1 : -FAR - 1 : -1])
+    assert behind is not None and before is not None  # noqa: S101, PT018 - narrows the types; it matches nothing too
+    return behind.end(), len(text) - REACH - before.end()

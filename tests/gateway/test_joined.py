@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.joined import REACH, Part, apart, seamless, seams
+from gateway.joined import FAR, REACH, Part, apart, seamless, seams
 
 TEXTS = st.lists(st.text(max_size=2 * REACH + 60), min_size=1, max_size=6)
 
@@ -41,6 +42,19 @@ def test_neighbouring_ends_are_one_text_at_the_seams(texts, between, data):
         inside = joined.text[start:end]
         told = seamless("".join(texts[p.text][p.start : p.end] for p in parts))
         assert told.replace(between, "") == inside.replace(between, "") or "\0" in inside
+
+
+@pytest.mark.parametrize("cut", [1, 99, 101, 350, 599, 699])
+def test_a_long_value_without_spaces_is_whole_at_a_seam(cut):
+    """Most of it may stand on one side."""
+    value, prose = "".join(f"k{n}" for n in range(200))[:700], "word " * 400
+    joined = seams([prose + value[:cut], value[cut:] + "\n" + prose], [0, 1], "")
+    assert value in joined.text
+    assert len(joined.text) < 700 + 5 * REACH
+
+
+def test_a_text_without_any_space_is_read_so_far_and_no_farther():
+    assert seams(["x" * 9_000, "y"], [0, 1], "").text == "x" * FAR + "\0" + "x" * FAR + "y"
 
 
 def test_a_text_cannot_pretend_to_have_a_seam():
