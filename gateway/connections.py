@@ -246,11 +246,10 @@ class Connection(BaseProtocol):
         self._owner.open.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if data and not self._pending():  # nobody had asked: it must not pass for the next answer
-            self.close()
+        if self._parser is None or (data and not self._pending()):
+            self.close()  # nobody had asked: it must not pass for the next answer
             return
         self._heard = self._loop.time()
-        assert self._parser is not None  # noqa: S101 - narrows the type; set when it was made
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError as e:
@@ -290,6 +289,20 @@ class Connection(BaseProtocol):
         self._kept = False
         if self.transport is not None:
             self.transport.close()
+
+
+async def read_all(content: StreamReader, most: int) -> bytes | None:
+    """A body to its end; None when it is larger than `most` bytes."""
+    if content.is_eof():  # it came with its head, as short ones do
+        raw: bytes = content.read_nowait()
+        return raw if len(raw) <= most else None
+    pieces, size = [], 0
+    async for piece in content.iter_any():
+        size += len(piece)
+        if size > most:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def host_of(url: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import orjson
 
 from gateway.auth import authenticate
+from gateway.connections import read_all
 from gateway.events import METHODS, Exchange
 from gateway.filter import Inspection, RuleSet
 from gateway.http_server import Answer, MalformedError, Request
@@ -148,26 +149,17 @@ class ExchangeHandler(ABC):
         if request.headers.get("Expect", "").lower() == "100-continue":
             request.go_on()
         content = request.content
-        if content.is_eof():  # it came with its head, as short ones do
-            raw: bytes = content.read_nowait()
-            if len(raw) > limits.body_bytes:
-                raise Refusal("WIRE.LIMIT", "body")
-            self.exchange.req_bytes = len(raw)
-            return raw
-        pieces, size = [], 0
         try:
-            async with asyncio.timeout(limits.client_body_s):
-                async for piece in content.iter_any():
-                    size += len(piece)
-                    if size > limits.body_bytes:
-                        raise Refusal("WIRE.LIMIT", "body")
-                    pieces.append(piece)
+            async with asyncio.timeout(None if content.is_eof() else limits.client_body_s):
+                raw = await read_all(content, limits.body_bytes)
         except TimeoutError:
             raise Refusal("WIRE.LIMIT", "slow") from None
         except MalformedError:
             raise Refusal("WIRE.MALFORMED", "http") from None
-        self.exchange.req_bytes = size
-        return b"".join(pieces)
+        if raw is None:
+            raise Refusal("WIRE.LIMIT", "body")
+        self.exchange.req_bytes = len(raw)
+        return raw
 
     async def timed(self, work: Callable[[], T], size: int) -> T:
         """The result of `work`, which filters `size` bytes."""

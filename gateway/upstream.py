@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from gateway.addresses import is_loopback
-from gateway.connections import ConnectError, Connections, Exchange, ExchangeError, Reply, head_of, host_of
+from gateway.connections import ConnectError, Connections, Exchange, ExchangeError, Reply, head_of, host_of, read_all
 from gateway.reasons import Refusal
 from gateway.resolver import GuardedResolver
 from gateway.secrets import resolve_secret
@@ -71,18 +71,10 @@ class Upstream:
 
     async def read(self, reply: Reply) -> bytes:
         """The whole body. Raises Refusal when it is larger than the limit."""
-        if reply.content.is_eof():  # it came with its head, as short ones do
-            raw: bytes = reply.content.read_nowait()
-            if len(raw) > self._limits.response_bytes:
-                raise Refusal("WIRE.LIMIT", "upstream", "response")
-            return raw
-        pieces, size = [], 0
-        async for piece in reply.content.iter_any():
-            size += len(piece)
-            if size > self._limits.response_bytes:
-                raise Refusal("WIRE.LIMIT", "upstream", "response")
-            pieces.append(piece)
-        return b"".join(pieces)
+        raw = await read_all(reply.content, self._limits.response_bytes)
+        if raw is None:
+            raise Refusal("WIRE.LIMIT", "upstream", "response")
+        return raw
 
 
 class Sending(Exchange):

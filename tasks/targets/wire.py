@@ -21,7 +21,7 @@ from typing import Any
 
 from yarl import URL
 
-from gateway.connections import BodyError, Connections, Exchange, ExchangeError, Reply, head_of, host_of
+from gateway.connections import BodyError, Connections, Exchange, ExchangeError, Reply, head_of, host_of, read_all
 from tasks.targets.addresses import GuardedResolver, origin, refused_host
 from tasks.targets.budget import Amount, Budget, Limits, Price
 from tasks.targets.limiter import Limiter, Pass
@@ -281,14 +281,10 @@ class Wire:
             exchange = Exchange(self._connections[origin(url)], method, head, raw, repeatable=False)
             async with asyncio.timeout(self._timeout_s), exchange as reply:
                 encoded = reply.headers.get("content-encoding", "")
-                parts: list[bytes] = []
-                size = 0
-                async for part in reply.content.iter_any():
-                    size += len(part)
-                    if size > MAX_REPLY_BYTES:
-                        exchange.give_up()
-                        return Answer({}, reply.status, None, "too_large"), None
-                    parts.append(part)
+                body = await read_all(reply.content, MAX_REPLY_BYTES)
+                if body is None:
+                    exchange.give_up()
+                    return Answer({}, reply.status, None, "too_large"), None
         except TimeoutError:
             return Answer({}, None, None, "timeout"), None
         except BodyError:
@@ -297,8 +293,7 @@ class Wire:
             return Answer({}, None, None, "malformed"), None
         except (ExchangeError, OSError):
             return Answer({}, None, None, "connect"), None
-        raw = b"".join(parts)
-        return _classify(reply, raw, decode), _retry_after(reply, raw)
+        return _classify(reply, body, decode), _retry_after(reply, body)
 
     def _head(self, method: str, url: str, headers: Mapping[str, str], length: int) -> bytes:
         """Ours, and over them what the target needs, whatever the case of its letters. Raises ValueError for a header
