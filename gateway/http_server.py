@@ -17,8 +17,9 @@ from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import orjson
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
@@ -43,6 +44,11 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+
+
+def json_answer(status: int, value: Any) -> Answer:
+    """An answer of JSON."""
+    return Answer(status, {"Content-Type": "application/json"}, orjson.dumps(value))
 
 
 class MalformedError(Exception):

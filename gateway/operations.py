@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
-from gateway.http_server import Answer, Request
+from gateway.http_server import Answer, Request, json_answer
 from gateway.metrics import CONTENT_TYPE, Metrics
 
 
@@ -24,14 +22,10 @@ class Operations:
             return Answer(405, {"Allow": "GET, HEAD"})
         faults = self._faults()
         if request.raw_path == "/healthz":
-            return _json(200, {"status": "ok"})
+            return json_answer(200, {"status": "ok"})
         if request.raw_path == "/readyz":
-            return _json(503 if faults else 200, {"ready": not faults, "faults": faults})
+            return json_answer(503 if faults else 200, {"ready": not faults, "faults": faults})
         if request.raw_path == "/metrics":
             text = self._metrics.text(ready=not faults, **self._gauges())
             return Answer(200, {"Content-Type": CONTENT_TYPE}, text.encode())
         return Answer(404, {})
-
-
-def _json(status: int, body: dict[str, Any]) -> Answer:
-    return Answer(status, {"Content-Type": "application/json"}, orjson.dumps(body))

@@ -29,13 +29,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import uvloop
 
 from gateway.addresses import is_loopback
 from gateway.errors import AispmError, ConfigError
-from gateway.http_server import Answer, HttpServer, Request
+from gateway.http_server import Answer, HttpServer, Request, json_answer
 from gateway.listen import bind, tls_context
 from gateway.policy import root
 from gateway.policy.bundle import Policy
@@ -145,19 +145,19 @@ class PolicyServer:
         """Answer one request."""
         if request.method != "GET":
             return Answer(405, {"Allow": "GET"})
-        asked = urlsplit(request.raw_path)
-        if asked.path == "/healthz":
+        path, _, query = request.raw_path.partition("?")
+        if path == "/healthz":
             return Answer(200 if self._current is not None else 503, {})
         if self._token is not None:
             shown = request.headers.get("Authorization", "").encode()
             if not secrets.compare_digest(shown, f"Bearer {self._token}".encode()):
                 return Answer(401, {"WWW-Authenticate": "Bearer"})
-        if asked.path == "/policy":
-            return await self._policy(request, dict(parse_qsl(asked.query)))
-        if asked.path == "/status":
-            return Answer(200, {"Content-Type": "application/json"}, json.dumps(self.status()).encode())
+        if path == "/policy":
+            return await self._policy(request, dict(parse_qsl(query)))
+        if path == "/status":
+            return json_answer(200, self.status())
         current = self._current
-        found = _ROOT_PATH.fullmatch(asked.path)
+        found = _ROOT_PATH.fullmatch(path)
         if found is None or current is None or (step := current.roots.get(int(found[1]))) is None:
             return Answer(404, {})
         return _framed(step)

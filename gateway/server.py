@@ -8,12 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
-
 from gateway.errors import AispmError
 from gateway.exchange import Services
 from gateway.filter import RuleSet
-from gateway.http_server import Answer, Request
+from gateway.http_server import Answer, Request, json_answer
 from gateway.in_force import Freshness, PolicyInForce, detail
 from gateway.loading import Loaded
 from gateway.log import EventLog
@@ -26,7 +24,6 @@ from gateway.settings import GatewaySettings
 from gateway.spending import Spending
 from gateway.upstream import Upstream
 from gateway.wire import mcp
-from gateway.wire.format import JSON_TYPE
 
 log = logging.getLogger("gateway")
 
@@ -124,7 +121,7 @@ class Gateway:
             "status": "ok" if fault is None else f"policy {fault}",
             "policy_version": self.policy.rules.policy.version,
         }
-        return Answer(503 if fault else 200, {"Content-Type": JSON_TYPE}, orjson.dumps(body))
+        return json_answer(503 if fault else 200, body)
 
 
 def _place(error: BaseException) -> str:
