@@ -14,7 +14,7 @@ REACH = 100
 """Characters at the beginning and end of a text that are read together with its neighbours'."""
 FAR = 1_000
 """So many if they are without spaces, as long keys and encoded ones are."""
-_RUN = re.compile(r"\S*")
+_SPACE = re.compile(r"\s")
 
 
 class Part(NamedTuple):
@@ -82,6 +82,7 @@ def _ends(text: str) -> tuple[int, int]:
     """Up to where the beginning of a text, and from where its end, is read together with its neighbours'."""
     if len(text) <= 2 * REACH:
         return len(text), 0
-    behind, before = _RUN.match(text, REACH, FAR), _RUN.match(text[-REACH - 1 : -FAR - 1 : -1])
-    assert behind is not None and before is not None  # noqa: S101, PT018 - narrows the types; it matches nothing too
-    return behind.end(), len(text) - REACH - before.end()
+    backwards = text[-REACH - 1 : -FAR - 1 : -1]
+    behind, before = _SPACE.search(text, REACH, FAR), _SPACE.search(backwards)
+    head = behind.start() if behind else min(FAR, len(text))
+    return head, len(text) - REACH - (before.start() if before else len(backwards))
