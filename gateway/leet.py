@@ -22,8 +22,9 @@ WORDS = (
 _AROUND = 200
 """Characters on each side of such a word that are read with it."""
 
-_TOKEN = re.compile(r"[^\s\0]+")
 _CORE = re.compile(r"[A-Za-z0-9@!|$]*[A-Za-z][A-Za-z0-9@!|$]*")
+_MIXED = re.compile(r"(?<![A-Za-z0-9@!|$])(?:[A-Za-z]++[0-9@!|$]|[0-9@!|$]++[A-Za-z])[A-Za-z0-9@!|$]*+")
+"""A word with a letter and a sign in it."""
 _LETTERS = str.maketrans({sign: letter for letter, signs in reversed(SIGNS.items()) for sign in signs})
 _ALIKE = _LETTERS | {ord("l"): "i"}
 """As above, with one letter for the two that share a sign."""
@@ -62,13 +63,8 @@ def plain_word(word: str) -> str:
 
 def words_around(text: str, ends: Sequence[int]) -> Iterator[tuple[int, int, str]]:
     """(start, end, reading) of each such word near a place where one of `WORDS` was found, in order."""
-    done = 0
-    for end in ends:
-        if end <= done:
-            continue
-        for token in _TOKEN.finditer(text, max(done, end - _AROUND), end + _AROUND):
-            found = _CORE.search(token[0])
-            if found is not None and (reading := plain_word(found[0])) != found[0]:
-                start = token.start() + found.start()
-                yield start, start + len(found[0]), reading
-        done = end + _AROUND
+    stops = [n for n, end in enumerate(ends) if n + 1 == len(ends) or ends[n + 1] - end > 2 * _AROUND]
+    for first, last in zip([0, *(n + 1 for n in stops)], stops, strict=False):
+        for found in _MIXED.finditer(text, max(0, ends[first] - _AROUND), ends[last] + _AROUND):
+            if (reading := plain_word(found[0])) != found[0]:
+                yield *found.span(), reading
