@@ -140,8 +140,7 @@ class Inspection:
         try:
             # One scan of all readings: beginning one costs as much as a kilobyte of text.
             prose = fields.prose()
-            over = BETWEEN if len(prose) > 1 else ()
-            readings = [apart(fields.texts), *(seams(fields.texts, prose, between) for between in over)]
+            readings = [apart(fields.texts), *seams(fields.texts, prose, BETWEEN if len(prose) > 1 else ())]
             begins = [0, *accumulate(len(r.text) + len(APART) for r in readings)]
             for hit in engine.scan(APART.join(r.text for r in readings)):
                 n = bisect_right(begins, hit.start) - 1

@@ -32,19 +32,21 @@ class Joined:
         """`origins`: of each piece (index of its text, offset in it)."""
         self.text = between.join(pieces)
         self._step = len(between)
-        self._origins = origins
-        self._begins = [0, *accumulate(len(piece) + self._step for piece in pieces[:-1])]
+        self._pieces, self._origins = pieces, origins
+        self._begins: list[int] = []
 
     def locate(self, start: int, end: int) -> list[Part]:
         """What [start, end), not empty, is made of: one part, or several when it goes over seams."""
-        first = bisect_right(self._begins, start) - 1
-        last = bisect_right(self._begins, end - 1) - 1
+        if not self._begins:  # most texts hold nothing that must be located
+            self._begins = [0, *accumulate(len(piece) + self._step for piece in self._pieces[:-1])]
+        begins = self._begins
+        first, last = bisect_right(begins, start) - 1, bisect_right(begins, end - 1) - 1
         parts: list[Part] = []
         for n in range(first, last + 1):
             index, offset = self._origins[n]
-            begin = offset + max(0, start - self._begins[n])
-            stop = self._begins[n + 1] - self._step if n < last else end
-            if (stop := offset + stop - self._begins[n]) > begin:
+            begin = offset + max(0, start - begins[n])
+            stop = begins[n + 1] - self._step if n < last else end
+            if (stop := offset + stop - begins[n]) > begin:
                 parts.append(Part(index, begin, stop))
         return parts
 
@@ -62,8 +64,8 @@ def apart(texts: Sequence[str]) -> Joined:
     return joined
 
 
-def seams(texts: Sequence[str], indexes: Sequence[int], between: str) -> Joined:
-    """The ends of neighbouring texts with `between` in between; what is far from any seam is left out."""
+def seams(texts: Sequence[str], indexes: Sequence[int], between: Sequence[str]) -> list[Joined]:
+    """The ends of neighbouring texts, joined by each of `between`; what is far from any seam is left out."""
     pieces: list[str] = []
     origins: list[tuple[int, int]] = []
     for index in indexes:
@@ -75,7 +77,7 @@ def seams(texts: Sequence[str], indexes: Sequence[int], between: str) -> Joined:
         else:
             pieces += (text[:head] + APART, text[tail:])
             origins += ((index, 0), (index, tail))
-    return Joined(pieces, origins, between)
+    return [Joined(pieces, origins, b) for b in between]
 
 
 def _ends(text: str) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def test_a_text_cannot_pretend_to_be_several():
 
 @given(TEXTS, st.sampled_from(["", " "]), st.data())
 def test_neighbouring_ends_are_one_text_at_the_seams(texts, between, data):
-    joined = seams(texts, range(len(texts)), between)
+    [joined] = seams(texts, range(len(texts)), [between])
     for left, right in pairwise(map(seamless, texts)):
         assert left[-REACH:] + between + right[:REACH] in joined.text
     if joined.text:
@@ -48,21 +48,21 @@ def test_neighbouring_ends_are_one_text_at_the_seams(texts, between, data):
 def test_a_long_value_without_spaces_is_whole_at_a_seam(cut):
     """Most of it may stand on one side."""
     value, prose = "".join(f"k{n}" for n in range(200))[:700], "word " * 400
-    joined = seams([prose + value[:cut], value[cut:] + "\n" + prose], [0, 1], "")
+    [joined] = seams([prose + value[:cut], value[cut:] + "\n" + prose], [0, 1], [""])
     assert value in joined.text
     assert len(joined.text) < 700 + 5 * REACH
 
 
 def test_a_text_without_any_space_is_read_so_far_and_no_farther():
-    assert seams(["x" * 9_000, "y"], [0, 1], "").text == "x" * FAR + "\0" + "x" * FAR + "y"
+    assert seams(["x" * 9_000, "y"], [0, 1], [""])[0].text == "x" * FAR + "\0" + "x" * FAR + "y"
 
 
 def test_a_text_cannot_pretend_to_have_a_seam():
-    assert seams(["key\0", "\0value"], [0, 1], "").text == "key\x01\x01value"
+    assert seams(["key\0", "\0value"], [0, 1], [""])[0].text == "key\x01\x01value"
 
 
 def test_what_goes_over_a_seam_has_several_parts():
-    joined = seams(["x" * 500 + "AKIA", "", "1234"], [0, 1, 2], "")
+    [joined] = seams(["x" * 500 + "AKIA", "", "1234"], [0, 1, 2], [""])
     at = joined.text.index("AKIA")
     assert joined.locate(at, at + 8) == [Part(0, 500, 504), Part(2, 0, 4)]
     assert joined.locate(at, at + 4) == [Part(0, 500, 504)]
