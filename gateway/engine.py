@@ -95,7 +95,7 @@ class Engine:
         """`matcher`: by default hyperscan where it is installed."""
         self.patterns = tuple(patterns)
         self._groups = tuple("secret" if "secret" in p.verify.groupindex else 0 for p in self.patterns)
-        self._starts = {n: STARTS[p.validate] for n, p in enumerate(self.patterns) if p.validate in STARTS}
+        self._starts = {n: STARTS[p.validate].near for n, p in enumerate(self.patterns) if p.validate in STARTS}
         chosen = matcher or (ReMatcher if hyperscan is None else HyperscanMatcher)
         self._matcher: Matcher = chosen(self.patterns)
 

@@ -9,7 +9,7 @@ import importlib
 import re
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +33,8 @@ _Owner = tuple[int, int, int]
 _ALONE = ("base64", "codes", "spaced")
 """Decoders whose triggers have so many ways to begin that they slow down others."""
 _PAD = bytes(MARGIN)
+_LONG = 16_384
+"""Bytes from which on patterns that have `STARTS` are looked for in the whole text at once."""
 WIDEST = 256
 """Bytes that no match of a trigger is longer than."""
 _BEHIND = re.compile(r"\(\?<!.*?\)")
@@ -119,18 +121,25 @@ class HyperscanMatcher:
             if pattern.trigger is not None and not pattern.anchor:
                 alone[tuple(t.expression for t in found)] = None
         common = tuple(e for e in owners if not any(e in expressions for expressions in alone))
-        self._patterns = [
-            (_Database(expressions), [owners[e] for e in expressions])
-            for expressions in (common, *alone)
-            if expressions
-        ]
         self._narrowed = frozenset(n for n, pattern in enumerate(patterns) if pattern.validate in STARTS)
+        self._patterns: list[_Group] = []
+        self._anywhere: dict[Callable[[bytes], list[tuple[int, int]]], set[int]] = {}
+        for expressions in (common, *alone):
+            if not expressions:
+                continue
+            group = _Group(_Database(expressions), [owners[e] for e in expressions])
+            numbers = {number for owned in group.owners for number, _, _ in owned}
+            looks = {STARTS[patterns[n].validate].anywhere for n in numbers & self._narrowed}
+            whole = looks.pop() if len(looks) == 1 and numbers <= self._narrowed else None
+            if whole is not None:
+                self._anywhere.setdefault(whole, set()).update(numbers)
+            self._patterns.append(group._replace(short=whole is not None))
         joined = [(n, e) for n, d in enumerate(DECODERS) if d.name not in _ALONE for e in d.triggers]
         joined += [(BACKWARDS, e) for e in _backwards(patterns)]
         self._encodings = [(_Database(tuple(e for _, e in joined)), [n for n, _ in joined])]
         for n, decoder in enumerate(DECODERS):
             if decoder.name in _ALONE:
-                self._encodings.append((_Database(decoder.triggers), [n] * len(decoder.triggers)))
+                self._encodings.append((_Database(decoder.triggers, decoder.within), [n] * len(decoder.triggers)))
 
     def find(self, data: Bytes, most: int) -> Findings:
         """See `Matcher`."""
@@ -148,10 +157,14 @@ class HyperscanMatcher:
         direct: list[Candidate] = []
         # All scans before anything is made of what they find, since any of them may find too much.
         plain = self._scanned(data.plain, most)
-        for events, owners in [] if data.direct is None else self._scanned(data.direct, most):
-            self._collect([(data.place(end), e) for end, e in events], owners, direct)
+        if data.direct is not None:
+            for events, owners in self._scanned(data.direct, most):
+                self._collect([(data.place(end), e) for end, e in events], owners, direct)
+            for first, last, number in self._stretches(data.direct):
+                direct.append((data.place(first + 1) - 1, data.place(last + 1) - 1, number))
         for events, owners in plain:
             self._collect([(end - MARGIN, e) for end, e in events], owners, found)
+        found += [(first - MARGIN, last - MARGIN, number) for first, last, number in self._stretches(data.plain)]
         found.sort()
         if data.direct is None:
             return found, found
@@ -161,11 +174,17 @@ class HyperscanMatcher:
     def _scanned(self, data: bytes, most: int) -> list[tuple[list[tuple[int, int]], list[list[_Owner]]]]:
         """The events of each database that has some, with the owners of its expressions."""
         found = []
-        for database, owners in self._patterns:
-            if events := database.scan(data, most):
+        for database, owners, short in self._patterns:
+            if not (short and len(data) >= _LONG) and (events := database.scan(data, most)):
                 most -= len(events)
                 found.append((events, owners))
         return found
+
+    def _stretches(self, data: bytes) -> list[Candidate]:
+        """In a long text, what `_scanned` leaves out."""
+        if len(data) < _LONG:
+            return []
+        return [(*stretch, n) for look, numbers in self._anywhere.items() for stretch in look(data) for n in numbers]
 
     def _collect(
         self, events: Sequence[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]
@@ -193,32 +212,61 @@ def _runs(places: Sequence[int], gap: int) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
+class _Group(NamedTuple):
+    """Patterns that are looked for in one pass."""
+
+    database: _Database
+    owners: list[list[_Owner]]
+    """Of each of its expressions."""
+    short: bool = False
+    """Whether only in texts that are not long."""
+
+
 class _Database:
     """Expressions in the form that hyperscan runs, with its working memory for each thread."""
 
-    def __init__(self, expressions: tuple[str, ...]) -> None:
+    def __init__(self, expressions: tuple[str, ...], within: str = "") -> None:
+        """`within`: an expression that is tried first, because without a match of it there is none of the others."""
         self._database = _compile(expressions)
+        self._within = _Database((within,)) if within else None
         self._threads = threading.local()
 
     def scan(self, data: bytes, most: int) -> list[tuple[int, int]]:
         """(end, number of the expression) of every match, in order. Raises Unreadable at more than `most`."""
         events: list[tuple[int, int]] = []
+        if self._within is not None and not self._within.found(data):
+            return events
 
         def note(expression: int, _start: int, end: int, _flags: int, _context: object) -> bool:
             events.append((end, expression))
             return len(events) > most
 
-        scratch = getattr(self._threads, "scratch", None)
-        if scratch is None:
-            # Two scans at a time must not share one (Hyperscan developer reference, "Scratch space").
-            scratch = self._threads.scratch = hyperscan.Scratch(self._database)
         try:
-            self._database.scan(data, note, scratch=scratch)
+            self._database.scan(data, note, scratch=self._scratch())
         except hyperscan.ScanTerminated:
             raise Unreadable from None
         if len(events) > 1:
             events.sort()
         return events
+
+    def found(self, data: bytes) -> bool:
+        """Whether any of the expressions matches."""
+        try:
+            self._database.scan(data, _stop, scratch=self._scratch())
+        except hyperscan.ScanTerminated:
+            return True
+        return False
+
+    def _scratch(self) -> Any:
+        scratch = getattr(self._threads, "scratch", None)
+        if scratch is None:
+            # Two scans at a time must not share one (Hyperscan developer reference, "Scratch space").
+            scratch = self._threads.scratch = hyperscan.Scratch(self._database)
+        return scratch
+
+
+def _stop(*_match: object) -> bool:
+    return True
 
 
 @lru_cache(maxsize=64)

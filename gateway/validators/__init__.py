@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from gateway.validators import identity, payment, tokens, wallets
 
@@ -41,8 +42,16 @@ VALIDATORS: dict[str, Callable[[str], int]] = {
 }
 """What a pattern file may name."""
 
-STARTS: dict[Callable[[str], int] | None, Callable[[str, int, int], list[int]]] = {
-    wallets.seed_phrase: wallets.phrase_starts,
-    wallets.seed_words: wallets.phrase_starts,
-}
-"""validator -> a cheaper look at a text: the offsets from `first` to `last` at which a match may begin, in order."""
+
+class Starts(NamedTuple):
+    """A cheaper look at where a match may begin."""
+
+    near: Callable[[str, int, int], list[int]]
+    """(text, first, last) -> the offsets from `first` to `last`, in order."""
+    anywhere: Callable[[bytes], list[tuple[int, int]]]
+    """A text as one byte per character, between zeros -> (first, last) offsets in it, for long texts."""
+
+
+_LISTED = Starts(wallets.phrase_starts, wallets.listed_stretches)
+STARTS: dict[Callable[[str], int] | None, Starts] = {wallets.seed_phrase: _LISTED, wallets.seed_words: _LISTED}
+"""Of the validators that have one."""

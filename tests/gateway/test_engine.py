@@ -17,6 +17,7 @@ from gateway.decoders import Unreadable
 from gateway.engine import Engine
 from gateway.matchers import WIDEST, Bytes, HyperscanMatcher, ReMatcher, _triggers
 from gateway.pattern_files import INSTRUCTIONS, load_patterns
+from gateway.validators.wallets import listed_stretches, phrase_starts
 from gateway.views import VIEWS
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -362,9 +363,23 @@ def test_a_phrase_is_found_wherever_it_begins_in_a_run_of_words(text):
         assert {(h.pattern.id, h.start, h.end) for h in engine.scan(text) if h.view == "raw"} >= expected
 
 
+@settings(max_examples=200, deadline=None)
+@given(runs_of_words())
+def test_a_look_at_all_words_at_once_misses_no_place_where_a_phrase_may_begin(text):
+    stretches = listed_stretches(b"\0" * 8 + text.upper().encode() + b"\0" * 8)
+    begins = phrase_starts(text, 0, len(text))
+    assert begins
+    assert all(any(first - 8 <= at <= last - 8 for first, last in stretches) for at in begins)
+
+
+@pytest.mark.parametrize("text", [b"", b"abandon", b"the seed is a phrase of words", b"zoo " * 11, b"\xffzoo " * 11])
+def test_a_look_at_all_words_at_once_wants_twelve_of_the_list(text):
+    assert listed_stretches(b"\0" * 8 + text + b"\0" * 8) == []
+
+
 def test_the_places_of_all_scans_of_a_text_count_together():
     matcher, data = HyperscanMatcher([*load_patterns(), *load_patterns(INSTRUCTIONS)]), Bytes.of(b"ignore all " * 50)
-    each = [len(database.scan(data.plain, 10_000)) for database, _ in (*matcher._encodings, *matcher._patterns)]
+    each = [len(database.scan(data.plain, 10_000)) for database, *_ in (*matcher._encodings, *matcher._patterns)]
     assert sum(n > 0 for n in each) > 1, "the text is to be found by several scans"
     matcher.find(data, sum(each))
     with pytest.raises(Unreadable):
