@@ -113,7 +113,7 @@ _MIX = np.uint32(0x9E3779B1)
 
 @cache
 def _beginnings() -> npt.NDArray[Any]:
-    """By the first four letters of a word, mixed: whether one of the list may begin so. Four tell them apart (BIP-39)."""
+    """By the mixed first four letters of a word: whether one of the list begins so. Four tell them apart (BIP-39)."""
     firsts = [word.encode().ljust(4, b"\0")[:4] for word in words()]
     table = np.zeros(1 << 16, dtype=bool)
     table[_places(np.frombuffer(b"".join(firsts), dtype="<u4"))] = True
