@@ -64,8 +64,6 @@ class Decoder:
     """Expressions over bytes, without look-arounds."""
     read: Callable[[str, Sequence[int]], Iterator[Piece]]
     """The pieces of a text, given where matches of the triggers end in it, in order."""
-    within: str = ""
-    """What every match of the triggers holds, if that is found faster than they are."""
 
 
 def run_start(items: Sequence[str], times: int) -> str:
@@ -459,7 +457,8 @@ _B64_SET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _CODE = "(?:4[5-9]|5[0-7]|6[5-9]|[78][0-9]|9[0579]|98|1[01][0-9]|12[0-2])"
 """A letter, digit, hyphen, full stop or underscore."""
 _NO_CODE = r"(?:[^0-9,; ] ?|[^0-9][0-2]?[0-9][,; ]{1,2}|(?:1[3-9]|[2-9][0-9]|[0-9]{3})[0-9][,; ]{1,2})"
-_CODES_LISTED = f"{_CODE}(?:[,; ] ?{_CODE}){{11}}"
+CODES_LISTED = f"{_CODE}(?:[,; ] ?{_CODE}){{11}}"
+"""Found faster than where such a list begins, since it begins with a digit."""
 
 DECODERS = (
     Decoder("base64", (run_start(QUAD, 3),), _base64),
@@ -473,7 +472,7 @@ DECODERS = (
         (run_start(("0", "xX", "2-7", _HEX, ", "), 6), run_start(("0", "xX", "2-7", _HEX, ",", " "), 5)),
         _hex_listed,
     ),
-    Decoder("codes", (_NO_CODE + _CODES_LISTED,), _codes, within=_CODES_LISTED),
+    Decoder("codes", (_NO_CODE + CODES_LISTED,), _codes),
     Decoder("quoted_printable", (run_start(("=", "2-7", _HEX), 3), f"[{ALNUM}]=\r?\n[{ALNUM}]"), _quoted_printable),
     Decoder(
         "utf7",

@@ -24,7 +24,7 @@ MAX_DEPTH = 3
 """Layers of encoding that are taken off; a text with more is refused."""
 
 _UNIT = 64 << 10
-_EVENTS = 12_288
+_EVENTS = 8_192
 """Places per 64 KiB of text that hyperscan may point at."""
 _VERIFICATIONS = 4_096
 """Units of work per 64 KiB: two for an expression that does not match, two and more, by its length, for a match."""

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
-from gateway.decoders import DECODERS, Unreadable
+from gateway.decoders import CODES_LISTED, DECODERS, Unreadable
 from gateway.normalize import Skeleton
 from gateway.pattern_files import Pattern
 from gateway.triggers import MARGIN, Trigger, triggers
@@ -30,8 +30,9 @@ _KEYED = ("credentials", "api_keys", "secrets")
 BACKWARDS = -1
 _Owner = tuple[int, int, int]
 """(number of a pattern, nearest, farthest), see `Trigger`."""
-_ALONE = ("base64", "codes", "spaced")
-"""Decoders whose triggers have so many ways to begin that they slow down others."""
+_APART = {("base64", "base32", "hex"): "", ("codes",): CODES_LISTED, ("spaced",): ""}
+"""Decoders whose triggers have so many ways to begin that they slow down those of others, and what each of their
+matches holds, if that is faster to find."""
 _PAD = bytes(MARGIN)
 _LONG = 16_384
 """Bytes from which on patterns that have `STARTS` are looked for in the whole text at once."""
@@ -110,36 +111,9 @@ class HyperscanMatcher:
     effort = 1
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
-        # Without a literal that could be looked for first, hyperscan runs through the whole text, and for all
-        # expressions that are compiled with such a one.
-        owners: dict[str, list[_Owner]] = {}
-        alone: dict[tuple[str, ...], None] = {}
-        for number, pattern in enumerate(patterns):
-            found = _triggers(pattern)
-            for t in found:
-                owners.setdefault(t.expression, []).append((number, t.nearest, t.farthest))
-            if pattern.trigger is not None and not pattern.anchor:
-                alone[tuple(t.expression for t in found)] = None
-        common = tuple(e for e in owners if not any(e in expressions for expressions in alone))
         self._narrowed = frozenset(n for n, pattern in enumerate(patterns) if pattern.validate in STARTS)
-        self._patterns: list[_Group] = []
-        self._anywhere: dict[Callable[[bytes], list[tuple[int, int]]], set[int]] = {}
-        for expressions in (common, *alone):
-            if not expressions:
-                continue
-            group = _Group(_Database(expressions), [owners[e] for e in expressions])
-            numbers = {number for owned in group.owners for number, _, _ in owned}
-            looks = {STARTS[patterns[n].validate].anywhere for n in numbers & self._narrowed}
-            whole = looks.pop() if len(looks) == 1 and numbers <= self._narrowed else None
-            if whole is not None:
-                self._anywhere.setdefault(whole, set()).update(numbers)
-            self._patterns.append(group._replace(short=whole is not None))
-        joined = [(n, e) for n, d in enumerate(DECODERS) if d.name not in _ALONE for e in d.triggers]
-        joined += [(BACKWARDS, e) for e in _backwards(patterns)]
-        self._encodings = [(_Database(tuple(e for _, e in joined)), [n for n, _ in joined])]
-        for n, decoder in enumerate(DECODERS):
-            if decoder.name in _ALONE:
-                self._encodings.append((_Database(decoder.triggers, decoder.within), [n] * len(decoder.triggers)))
+        self._patterns = _groups(patterns)
+        self._encodings = _encodings(patterns)
 
     def find(self, data: Bytes, most: int) -> Findings:
         """See `Matcher`."""
@@ -174,17 +148,18 @@ class HyperscanMatcher:
     def _scanned(self, data: bytes, most: int) -> list[tuple[list[tuple[int, int]], list[list[_Owner]]]]:
         """The events of each database that has some, with the owners of its expressions."""
         found = []
-        for database, owners, short in self._patterns:
-            if not (short and len(data) >= _LONG) and (events := database.scan(data, most)):
+        for database, owners, anywhere in self._patterns:
+            if (anywhere is None or len(data) < _LONG) and (events := database.scan(data, most)):
                 most -= len(events)
                 found.append((events, owners))
         return found
 
-    def _stretches(self, data: bytes) -> list[Candidate]:
+    def _stretches(self, data: bytes) -> Iterator[Candidate]:
         """In a long text, what `_scanned` leaves out."""
-        if len(data) < _LONG:
-            return []
-        return [(*stretch, n) for look, numbers in self._anywhere.items() for stretch in look(data) for n in numbers]
+        for _, owners, anywhere in self._patterns if len(data) >= _LONG else ():
+            if anywhere is not None:
+                numbers = {number for owned in owners for number, _, _ in owned}
+                yield from ((first, last, number) for first, last in anywhere(data) for number in numbers)
 
     def _collect(
         self, events: Sequence[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]
@@ -218,8 +193,42 @@ class _Group(NamedTuple):
     database: _Database
     owners: list[list[_Owner]]
     """Of each of its expressions."""
-    short: bool = False
-    """Whether only in texts that are not long."""
+    anywhere: Callable[[bytes], list[tuple[int, int]]] | None = None
+    """What is faster in long texts; see `Starts`."""
+
+
+def _groups(patterns: Sequence[Pattern]) -> list[_Group]:
+    """Without a literal that could be looked for first, hyperscan runs through the whole text, and for all expressions
+    that are compiled with such a one.
+    """
+    owners: dict[str, list[_Owner]] = {}
+    alone: dict[tuple[str, ...], None] = {}
+    for number, pattern in enumerate(patterns):
+        found = _triggers(pattern)
+        for t in found:
+            owners.setdefault(t.expression, []).append((number, t.nearest, t.farthest))
+        if pattern.trigger is not None and not pattern.anchor:
+            alone[tuple(t.expression for t in found)] = None
+    common = tuple(e for e in owners if not any(e in expressions for expressions in alone))
+    groups = []
+    for expressions in (common, *alone):
+        if expressions:
+            owned = [owners[e] for e in expressions]
+            starts = {STARTS.get(patterns[number].validate) for those in owned for number, _, _ in those}
+            one = starts.pop() if len(starts) == 1 else None
+            groups.append(_Group(_Database(expressions), owned, one.anywhere if one else None))
+    return groups
+
+
+def _encodings(patterns: Sequence[Pattern]) -> list[tuple[_Database, list[int]]]:
+    """Databases of the decoders' triggers, with the number of the decoder for each expression."""
+    apart = {name for names in _APART for name in names}
+    common = [(n, e) for n, decoder in enumerate(DECODERS) if decoder.name not in apart for e in decoder.triggers]
+    common += [(BACKWARDS, e) for e in _backwards(patterns)]
+    groups = [(common, "")]
+    for names, within in _APART.items():
+        groups.append(([(n, e) for n, d in enumerate(DECODERS) if d.name in names for e in d.triggers], within))
+    return [(_Database(tuple(e for _, e in group), within), [n for n, _ in group]) for group, within in groups]
 
 
 class _Database:

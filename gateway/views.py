@@ -70,6 +70,8 @@ class View:
 
     def hit(self, pattern: Pattern, match_start: int, start: int, end: int, limit: int) -> Hit | None:
         """A match in this view as a hit in the text itself; None if it was to be seen above, or lies before `limit`."""
+        if self.parent is None:
+            return Hit(pattern, match_start, start, end) if match_start >= limit else None
         if not self.new(match_start, end, _NEAR):
             return None
         names: list[str] = []

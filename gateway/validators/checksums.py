@@ -10,15 +10,15 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MRZ_WEIGHTS = (7, 3, 1)
 
 
+_VALUES = bytes.maketrans(b"0123456789", bytes(range(10)))
+_DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
+"""Twice a digit, its own digits added up."""
+
+
 def luhn(digits: str) -> bool:
     """The check digit of ISO/IEC 7812-1, annex B."""
-    total = 0
-    for i, c in enumerate(reversed(digits)):
-        d = int(c)
-        if i % 2:
-            d = d * 2 - 9 if d > 4 else d * 2
-        total += d
-    return total % 10 == 0
+    raw = digits.encode()[::-1]
+    return (sum(raw[::2].translate(_VALUES)) + sum(raw[1::2].translate(_DOUBLED))) % 10 == 0
 
 
 _IN_BASE_36 = {ord(c): str(int(c, 36)) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"}
