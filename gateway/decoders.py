@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -292,7 +292,7 @@ def _blocks(text: str) -> Iterator[Piece]:
 def _percent(text: str) -> str:
     if "%u" in text:
         text = _PERCENT_U.sub(lambda m: _char(int(m[1], 16)), text)
-    return unquote_to_bytes(text).decode("utf-8", "replace")
+    return unquote_to_bytes(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def _entity(text: str) -> str:
@@ -410,13 +410,15 @@ def _alone(text: str, at: int) -> bool:
 
 
 def _control(text: str, ends: Sequence[int]) -> Iterator[Piece]:
-    if len(ends) <= MANY:
-        for found in CONTROLS.finditer(text, ends[0] - 1):
-            yield Piece(*found.span(), "", "control")
-    else:
-        for start in range(ends[0] - 1, ends[-1], _BLOCK):
-            stop = min(start + _BLOCK, ends[-1])
-            yield Piece(start, stop, CONTROLS.sub("", text[start:stop]), "control")
+    """From the first of them on; where there are very many, in blocks of text."""
+    first = ends[0] - 1
+    runs = [found.span() for found in islice(CONTROLS.finditer(text, first), MANY + 1)]
+    if len(runs) <= MANY:
+        for start, end in runs:
+            yield Piece(start, end, "", "control")
+        return
+    for start in range(first, len(text), _BLOCK):
+        yield Piece(start, min(start + _BLOCK, len(text)), CONTROLS.sub("", text[start : start + _BLOCK]), "control")
 
 
 def _leet(text: str, ends: Sequence[int]) -> Iterator[Piece]:

@@ -11,14 +11,13 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unescape
 from gateway.matchers import BACKWARDS, Bytes, Candidate, HyperscanMatcher, Matcher, ReMatcher, hyperscan
 from gateway.normalize import Skeleton, code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
 from gateway.validators import STARTS
-from gateway.views import DecodedView, Hit, SkeletonView, View
+from gateway.views import NEAR, DecodedView, Hit, SkeletonView, View
 
 MAX_DEPTH = 3
 """Layers of encoding that are taken off; a text with more is refused."""
@@ -200,6 +199,7 @@ class Engine:
         text, patterns = view.text, self.patterns
         go_on: dict[int, int] = {}
         earliest = start if view.parent is None else 0
+        decoded = isinstance(view, DecodedView)
         for first, last, number in self._narrowed(text, candidates):
             at = go_on.get(number, earliest)
             if at > last:
@@ -208,6 +208,8 @@ class Engine:
                 at = first
             pattern, group = patterns[number], self._groups[number]
             end = last + pattern.width + 2
+            if decoded and not view.new(at, end, NEAR):
+                continue  # all of it was looked at in the view above
             while at <= last:
                 match = _first_match(pattern.verify, text, at, last, end)
                 if match is None:
@@ -216,7 +218,7 @@ class Engine:
                     at = last + 1
                     break
                 value = match[group]
-                budget.spend("verifications", 2 + len(value) // 16)
+                budget.spend("verifications", 2 + len(value) // 32)
                 accepted = len(value) if pattern.validate is None else pattern.validate(value)
                 if accepted:
                     begin = match.start(group)
@@ -225,7 +227,7 @@ class Engine:
                         hits.append(hit)
                 else:
                     # A refused candidate must not hide one that begins inside it.
-                    budget.spend("verifications", 2)
+                    budget.spend("verifications")
                     at = match.start() + 1
             go_on[number] = at
         return hits
@@ -253,7 +255,7 @@ def _add(hits: list[Hit], more: Iterable[Hit]) -> None:
         at = bisect_left(same, (hit.end, 0))
         if at and hits[n := same[at - 1][1]].end > hit.start:
             start, end = min(hits[n].start, hit.start), max(hits[n].end, hit.end)
-            hits[n] = replace(hits[n], start=start, end=end, match_start=min(hits[n].match_start, start))
+            hits[n] = hits[n]._replace(start=start, end=end, match_start=min(hits[n].match_start, start))
         else:
             same.insert(at, (hit.start, len(hits)))
             hits.append(hit)

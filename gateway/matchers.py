@@ -30,9 +30,25 @@ _KEYED = ("credentials", "api_keys", "secrets")
 BACKWARDS = -1
 _Owner = tuple[int, int, int]
 """(number of a pattern, nearest, farthest), see `Trigger`."""
-_APART = {("base64", "base32", "hex"): "", ("codes",): CODES_LISTED, ("spaced",): ""}
-"""Decoders whose triggers have so many ways to begin that they slow down those of others, and what each of their
-matches holds, if that is faster to find."""
+
+
+class _Apart(NamedTuple):
+    """Decoders whose triggers are looked for in a pass of their own."""
+
+    names: tuple[str, ...]
+    within: str = ""
+    """What each match of a trigger holds, if that is faster to find."""
+    once: bool = False
+    """Whether the first match says it all."""
+
+
+_APART = (
+    _Apart(("base64", "base32", "hex")),
+    _Apart(("codes",), within=CODES_LISTED),
+    _Apart(("spaced",)),
+    _Apart(("control",), once=True),
+)
+"""These have so many ways to begin that they slow down the triggers of others."""
 _PAD = bytes(MARGIN)
 _LONG = 16_384
 """Bytes from which on patterns that have `STARTS` are looked for in the whole text at once."""
@@ -222,21 +238,24 @@ def _groups(patterns: Sequence[Pattern]) -> list[_Group]:
 
 def _encodings(patterns: Sequence[Pattern]) -> list[tuple[_Database, list[int]]]:
     """Databases of the decoders' triggers, with the number of the decoder for each expression."""
-    apart = {name for names in _APART for name in names}
+    apart = {name for group in _APART for name in group.names}
     common = [(n, e) for n, decoder in enumerate(DECODERS) if decoder.name not in apart for e in decoder.triggers]
     common += [(BACKWARDS, e) for e in _backwards(patterns)]
-    groups = [(common, "")]
-    for names, within in _APART.items():
-        groups.append(([(n, e) for n, d in enumerate(DECODERS) if d.name in names for e in d.triggers], within))
-    return [(_Database(tuple(e for _, e in group), within), [n for n, _ in group]) for group, within in groups]
+    databases = [(_Database(tuple(e for _, e in common)), [n for n, _ in common])]
+    for names, within, once in _APART:
+        own = [(n, e) for n, decoder in enumerate(DECODERS) if decoder.name in names for e in decoder.triggers]
+        databases.append((_Database(tuple(e for _, e in own), within, once), [n for n, _ in own]))
+    return databases
 
 
 class _Database:
     """Expressions in the form that hyperscan runs, with its working memory for each thread."""
 
-    def __init__(self, expressions: tuple[str, ...], within: str = "") -> None:
-        """`within`: an expression that is tried first, because without a match of it there is none of the others."""
-        self._database = _compile(expressions)
+    def __init__(self, expressions: tuple[str, ...], within: str = "", once: bool = False) -> None:
+        """`within`: an expression that is tried first, because without a match of it there is none of the others.
+        `once`: only the first match of each is asked for.
+        """
+        self._database = _compile(expressions, once)
         self._within = _Database((within,)) if within else None
         self._threads = threading.local()
 
@@ -279,14 +298,15 @@ def _stop(*_match: object) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _compile(expressions: tuple[str, ...]) -> Any:
+def _compile(expressions: tuple[str, ...], once: bool) -> Any:
     """Once per process for each set of expressions: it takes some tenths of a second."""
+    flags = hyperscan.HS_FLAG_DOTALL | (hyperscan.HS_FLAG_SINGLEMATCH if once else 0)
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
         expressions=[e.encode("latin-1") for e in expressions],
         ids=list(range(len(expressions))),
         elements=len(expressions),
-        flags=hyperscan.HS_FLAG_DOTALL,
+        flags=flags,
     )
     return database
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gateway.decoders import Piece
 from gateway.normalize import OTHER, Skeleton
@@ -18,12 +18,11 @@ VIEWS = (
 decoded."""
 CONTEXT = 512
 """Characters on each side of a decoded piece that are scanned with it, for the keyword before or the rest after."""
-_NEAR = 2
+NEAR = 2
 """Characters from a decoded piece at which a hit still owes something to it: what look-arounds span."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A validated match, as character offsets into the scanned text."""
 
     pattern: Pattern
@@ -39,7 +38,7 @@ class Hit:
         """The same hit in a text in which it stands `by` characters further on."""
         if by == 0:
             return self
-        return replace(self, match_start=self.match_start + by, start=self.start + by, end=self.end + by)
+        return self._replace(match_start=self.match_start + by, start=self.start + by, end=self.end + by)
 
 
 class View:
@@ -72,13 +71,13 @@ class View:
         """A match in this view as a hit in the text itself; None if it was to be seen above, or lies before `limit`."""
         if self.parent is None:
             return Hit(pattern, match_start, start, end) if match_start >= limit else None
-        if not self.new(match_start, end, _NEAR):
+        if not self.new(match_start, end, NEAR):
             return None
         names: list[str] = []
         value, at = self.text[start:end], start
         view: View = self
         while view.parent is not None:
-            name = view.decoded(match_start, end, _NEAR)
+            name = view.decoded(match_start, end, NEAR)
             if name is not None:
                 names.append(name)
             match_start = view.back(match_start, match_start + 1)[0]

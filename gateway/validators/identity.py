@@ -73,8 +73,8 @@ def nino(value: str) -> int:
 
 def phone(value: str) -> int:
     """An international number: 8 to 15 digits (ITU-T E.164), the last group of two or more."""
-    groups = re.findall("[0-9]+", value)
-    return len(value) if 8 <= sum(map(len, groups)) <= 15 and len(groups[-1]) > 1 else 0
+    digits = len(value.encode().translate(None, b"+ ().-"))
+    return len(value) if 8 <= digits <= 15 and value[-2:].isdecimal() else 0
 
 
 def phone_us(value: str) -> int:
@@ -101,8 +101,12 @@ def _digit(field: str) -> str:
     return str(mrz_digit(field))
 
 
+_IMPROPER = re.compile(r"\.\.|-\.|\.-|^[.-]|[.-]$")
+"""A label that is empty, or that begins or ends with a hyphen."""
+
+
 def email(value: str) -> int:
     """The domain has proper labels (RFC 1035) and a top level of letters."""
-    labels = value.rpartition("@")[2].split(".")
-    proper = all(part and not part.startswith("-") and not part.endswith("-") for part in labels)
-    return len(value) if proper and labels[-1].isalpha() and value[0] != "." else 0
+    domain = value.rpartition("@")[2]
+    proper = not _IMPROPER.search(domain) and domain.rpartition(".")[2].isalpha()
+    return len(value) if proper and value[0] != "." else 0

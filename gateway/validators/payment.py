@@ -12,33 +12,35 @@ _TRACK = re.compile(r"[%;]B?([0-9]{12,19})(?:\^[^^]{2,26}\^|=)[0-9]{2}([0-9]{2})
 
 def _issuer_fits(digits: str) -> bool:
     """Whether prefix and length belong together (ISO/IEC 7812 issuer ranges of the large networks)."""
-    two, three, four, six, n = int(digits[:2]), int(digits[:3]), int(digits[:4]), int(digits[:6]), len(digits)
-    if digits[0] == "4":
+    first, n = digits[0], len(digits)
+    if first == "4":
         return n in (13, 16, 19)
-    if 51 <= two <= 55 or 2221 <= four <= 2720:
-        return n == 16
-    if two in (34, 37):
-        return n == 15
-    if 300 <= three <= 305 or two in (36, 38, 39):
-        return n in (14, 16)
-    if four == 6011 or two == 65 or 644 <= three <= 649 or 622126 <= six <= 622925:
-        return n in (16, 19)
-    return (
-        (3528 <= four <= 3589 and n in (16, 19)) or (two == 62 and n in (16, 17, 18, 19)) or (four == 9792 and n == 16)
-    )
+    if first == "5":
+        return n == 16 and "51" <= digits[:2] <= "55"
+    if first == "6":
+        if digits[:2] == "62" and n in (16, 17, 18, 19):
+            return True
+        return n in (16, 19) and (digits[:4] == "6011" or digits[:2] == "65" or "644" <= digits[:3] <= "649")
+    if first == "3":
+        if digits[1] in "47":
+            return n == 15
+        if digits[1] in "689" or "300" <= digits[:3] <= "305":
+            return n in (14, 16)
+        return n in (16, 19) and "3528" <= digits[:4] <= "3589"
+    return n == 16 and ("2221" <= digits[:4] <= "2720" or digits[:4] == "9792")
 
 
 def _card(digits: str) -> bool:
-    return len(set(digits)) > 1 and _issuer_fits(digits) and luhn(digits)
+    return _issuer_fits(digits) and luhn(digits) and len(set(digits)) > 1
 
 
 def payment_card(value: str) -> int:
     """A card number: issuer range and length, grouping as printed on cards, Luhn, more than one distinct digit."""
-    parts = re.split(r"[ -]", value)
-    digits = "".join(parts)
-    if not _card(digits) or (len(parts) > 1 and tuple(map(len, parts)) not in _GROUPS.get(len(digits), ())):
+    digits = value.replace(" ", "").replace("-", "")
+    if not _card(digits):
         return 0
-    return len(value)
+    grouped = len(digits) == len(value) or tuple(map(len, re.split("[ -]", value))) in _GROUPS.get(len(digits), ())
+    return len(value) if grouped else 0
 
 
 def card_track(value: str) -> int:
