@@ -378,14 +378,14 @@ def _bodies(size: int) -> list[bytes]:
         "Größe und Gewicht stehen im Anhang – „siehe dort“. Привет мир. ",
     )
     bodies = []
-    for text in (prose, code) * 40:
+    for text in (prose, code) * 120:
         at, turns, left = rng.randrange(max(1, len(text) - size)), [], size
         while left > 0:
             turn = min(left, rng.randint(200, 6_000))
             turns.append(text[at : at + turn])
             at, left = at + turn, left - turn
         bodies.append(_chat(turns))
-    for _ in range(10):
+    for _ in range(30):
         rows = [
             {"id": rng.randint(1, 10**9), "name": rng.choice(names), "at": f"2026-01-{rng.randint(10, 28)}T10:11:12Z",
              "amount": rng.randint(100, 99_999) / 100, "ref": base64.b64encode(rng.randbytes(12)).decode(),
