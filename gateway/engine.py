@@ -163,7 +163,10 @@ class Engine:
         groups = [self._kept(unescape(text), view, budget)]
         for number, ends in places.items():
             read = _reversed if number == BACKWARDS else DECODERS[number].read
-            groups.append(self._kept(read(text, ends), view, budget))
+            pieces = read(text, ends)
+            if read is _reversed:  # turned a second time it would be what it was, and so on
+                pieces = (piece for piece in pieces if not view.turned(piece.start, piece.end))
+            groups.append(self._kept(pieces, view, budget))
         return [g for g in groups if g]
 
     def _kept(self, pieces: Iterable[Piece], view: View, budget: _Budget) -> list[Piece]:

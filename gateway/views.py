@@ -63,6 +63,10 @@ class View:
             view = view.parent
         return view is None or view.parent is None or view.decoded(start, end, near) is not None
 
+    def turned(self, start: int, end: int) -> bool:
+        """Whether what stands at [start, end) was written from its end to its beginning in some view above."""
+        return self.parent is not None and self.parent.turned(*self.back(start, end))
+
     def plain(self, value: str, at: int, text: str, match_start: int, start: int, end: int) -> tuple[int, int, int]:
         """Where a value, which is at `at` in this view, begins and ends in the original text, if not in an encoding."""
         return match_start, start, end
@@ -140,6 +144,10 @@ class DecodedView(View):
             self._segments.append((origin, piece))
             self._length += len(text)
             parts.append(text)
+
+    def turned(self, start: int, end: int) -> bool:
+        here = any(name == "reversed" and first < end and last > start for first, last, name in self._pieces)
+        return here or super().turned(start, end)
 
     def readings(self) -> Iterator[tuple[str, str]]:
         """The decoded pieces, each with the name of its encoding."""

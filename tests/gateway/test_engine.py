@@ -228,6 +228,15 @@ def test_long_lists_that_tools_return_are_read_to_their_end(name):
     assert "aws_access_key_id" in {h.pattern.id for h in hits}
 
 
+def test_what_is_turned_is_not_turned_again():
+    """In a URL with percent signs there was a new reading each time, and the text was refused as too deep."""
+    text = "# https://msdn.microsoft.com/en-us/library/aa365247%28v=vs.85%29.aspx"
+    assert FAST.scan(text) == PLAIN.scan(text) == []
+    turned = DISGUISES["base64"](DISGUISES["reversed"](KEY))
+    assert "aws_access_key_id" in {h.pattern.id for h in FAST.scan(f"{text} {DISGUISES['reversed'](KEY)} {turned} .")}
+    assert [h.view for h in FAST.scan(f"{text} {turned} .")] == ["base64+reversed"]
+
+
 def test_more_layers_than_are_taken_off_are_refused():
     text = KEY
     for _ in range(4):
