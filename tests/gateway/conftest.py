@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -265,9 +266,10 @@ known_models = ["sim-1"]
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
 
-    def stop(self) -> int:
+    def stop(self, number: int | None = None) -> int:
         if self.process.poll() is None:
-            self.signal(signal.SIGTERM)
+            with suppress(ProcessLookupError):  # its end may be known to who forked it before it is told to us
+                self.signal(number or signal.SIGTERM)
         code = self.process.wait(20)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -275,8 +277,7 @@ known_models = ["sim-1"]
         return code
 
     def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self.stop()
+        self.stop(signal.SIGKILL)
 
     def rows(self) -> list[dict[str, Any]]:
         """All events so far: asks the running gateway to roll, then reads."""
