@@ -146,7 +146,9 @@ class DecodedView(View):
             parts.append(text)
 
     def turned(self, start: int, end: int) -> bool:
-        here = any(name == "reversed" and first < end and last > start for first, last, name in self._pieces)
+        first, last = bisect_left(self._pieces, (start, 0, "")), bisect_left(self._pieces, (end, 0, ""))
+        # The one before may reach into it.
+        here = any(name == "reversed" and stop > start for _, stop, name in self._pieces[max(0, first - 1) : last])
         return here or super().turned(start, end)
 
     def readings(self) -> Iterator[tuple[str, str]]:
