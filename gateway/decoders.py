@@ -85,7 +85,7 @@ _B64_BYTES = bytes.maketrans(b"-_", b"+/")
 _OCTET = ("E-P", "ABEFIJMNQRUVYZ45", "A-Z2-7", "C-HS-X", "ACEGIKMOQSUWY246", "I-Z2-7", "BCDJKLRSTZ23", "A-Z2-7")
 """Five printable ASCII bytes in base32 (RFC 4648)."""
 _B32_RUN = re.compile("[A-Z2-7]*={0,6}")
-_HEX_RUN = re.compile(f"(?:[{_HEX}]{{2}})*")
+_HEX_RUN = re.compile(f"[{_HEX}]*+")
 _HEX_SPACED = re.compile(rf"(?:[{_HEX}]{{2}}[ :,\n-])*[{_HEX}]{{2}}")
 _HEX_LISTED = re.compile(rf"0[xX][{_HEX}]{{2}}(?:(?:, ?| )0[xX][{_HEX}]{{2}})*")
 CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]+")
@@ -180,6 +180,7 @@ def _hex(text: str, ends: Sequence[int]) -> Iterator[Piece]:
             continue
         found = _HEX_RUN.match(text, at)
         done, phase = found.end() if found else end, at
+        done -= (done - at) % 2
         yield Piece(at, done, bytes.fromhex(text[at:done]).decode("utf-8", "replace"), "hex")
 
 

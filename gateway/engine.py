@@ -23,7 +23,7 @@ MAX_DEPTH = 3
 """Layers of encoding that are taken off; a text with more is refused."""
 
 _UNIT = 64 << 10
-_EVENTS = 8_192
+_EVENTS = 7_168
 """Places per 64 KiB of text that hyperscan may point at."""
 _VERIFICATIONS = 4_096
 """Units of work per 64 KiB: two for an expression that does not match, two and more, by its length, for a match."""
@@ -217,7 +217,8 @@ class Engine:
                 match = _first_match(pattern.verify, text, at, last, end)
                 if match is None:
                     # Those that go on over lines look for their end through all of their width.
-                    budget.spend("verifications", 2 + (pattern.width // 16 if pattern.hold == "block" else 0))
+                    more = pattern.width // 16 if pattern.hold == "block" else min(last - at, _STEPS) // 8
+                    budget.spend("verifications", 2 + more)
                     at = last + 1
                     break
                 value = match[group]
