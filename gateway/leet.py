@@ -19,6 +19,8 @@ WORDS = (
     *("credentials", "password", "conversation", "mention", "inform", "system"),
 )
 """Words of the phrases that are rare enough in this spelling to begin a closer look."""
+_APART = (*" \t\r\n,\0", "")
+"""What stands between words, or nothing."""
 _AROUND = 200
 """Characters on each side of such a word that are read with it."""
 
@@ -45,11 +47,14 @@ def _vocabulary() -> dict[str, str]:
     for pattern in load_patterns(INSTRUCTIONS):
         for word, optional in re.findall(r"([a-z]{3,})(\??)", pattern.verify.pattern):
             found |= {word, word[:-1]} if optional else {word}
-    return {word.translate(_ALIKE): word for word in sorted(found)}
+    return {word.translate(_ALIKE): word for word in sorted(found | set(WORDS))}
 
 
-def plain_word(word: str) -> str:
-    """A word with letters for its signs; as it is when there are none in it, or no letters."""
+def plain_word(word: str, listed: bool = False) -> str:
+    """A word with letters for its signs; as it is when there are none in it, or no letters.
+
+    `listed`: only words of the phrases.
+    """
     core = _CORE.fullmatch(word)
     if core is None or word.isalpha():
         return word
@@ -58,13 +63,18 @@ def plain_word(word: str) -> str:
         known = _vocabulary().get(lower.translate(_ALIKE))
         if known is not None:
             return known + word[end:]
-    return word.lower().translate(_LETTERS)
+    return word if listed else word.lower().translate(_LETTERS)
 
 
 def words_around(text: str, ends: Sequence[int]) -> Iterator[tuple[int, int, str]]:
-    """(start, end, reading) of each such word near a place where one of `WORDS` was found, in order."""
+    """(start, end, reading) of each such word near a place where one of `WORDS` was found, in order.
+
+    Others than those of the phrases only where they stand alone, as between two of those; elsewhere they are values.
+    """
     stops = [n for n, end in enumerate(ends) if n + 1 == len(ends) or ends[n + 1] - end > 2 * _AROUND]
     for first, last in zip([0, *(n + 1 for n in stops)], stops, strict=False):
         for found in _MIXED.finditer(text, max(0, ends[first] - _AROUND), ends[last] + _AROUND):
-            if (reading := plain_word(found[0])) != found[0]:
-                yield *found.span(), reading
+            start, end = found.span()
+            alone = text[max(0, start - 1) : start] in _APART and text[end : end + 1] in _APART
+            if (reading := plain_word(found[0], listed=not alone)) != found[0]:
+                yield start, end, reading

@@ -49,9 +49,12 @@ _APART = (
     _Apart(("control",), once=True),
 )
 """These have so many ways to begin that they slow down the triggers of others."""
+_ONCE = frozenset(n for n, d in enumerate(DECODERS) for group in _APART if group.once and d.name in group.names)
 _PAD = bytes(MARGIN)
 _LONG = 16_384
 """Bytes from which on patterns that have `STARTS` are looked for in the whole text at once."""
+_WORD = 16
+"""Bytes of a word and what may stand behind it."""
 WIDEST = 256
 """Bytes that no match of a trigger is longer than."""
 _BEHIND = re.compile(r"\(\?<!.*?\)")
@@ -175,7 +178,9 @@ class HyperscanMatcher:
         for _, owners, anywhere in self._patterns if len(data) >= _LONG else ():
             if anywhere is not None:
                 numbers = {number for owned in owners for number, _, _ in owned}
-                yield from ((first, last, number) for first, last in anywhere(data) for number in numbers)
+                # From the word before on, which may be one in the other reading of the text.
+                for first, last in anywhere(data):
+                    yield from ((max(MARGIN, first - _WORD), last, number) for number in numbers)
 
     def _collect(
         self, events: Sequence[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]
@@ -333,6 +338,8 @@ class ReMatcher:
                     # Hyperscan reports every end of a match, not only the one that is preferred.
                     if shortest == longest or expression.fullmatch(data.plain, at, end):
                         ends.setdefault(number, set()).add(end - MARGIN)
+                if number in _ONCE:
+                    break
         if sum(map(len, ends.values())) > most:
             raise Unreadable
         return Findings(*self.candidates(data, most), {number: sorted(ends[number]) for number in sorted(ends)})

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from gateway.decoders import Piece
+from gateway.decoders import INLINE, Piece
 from gateway.normalize import OTHER, Skeleton
 from gateway.pattern_files import Pattern
 
@@ -64,7 +64,9 @@ class View:
         return view is None or view.parent is None or view.decoded(start, end, near) is not None
 
     def turned(self, start: int, end: int) -> bool:
-        """Whether what stands at [start, end) was written from its end to its beginning in some view above."""
+        """Whether what stands at [start, end) was turned around in a view above, and only single characters of it were
+        decoded since.
+        """
         return self.parent is not None and self.parent.turned(*self.back(start, end))
 
     def plain(self, value: str, at: int, text: str, match_start: int, start: int, end: int) -> tuple[int, int, int]:
@@ -148,8 +150,8 @@ class DecodedView(View):
     def turned(self, start: int, end: int) -> bool:
         first, last = bisect_left(self._pieces, (start, 0, "")), bisect_left(self._pieces, (end, 0, ""))
         # The one before may reach into it.
-        here = any(name == "reversed" and stop > start for _, stop, name in self._pieces[max(0, first - 1) : last])
-        return here or super().turned(start, end)
+        names = {name for _, stop, name in self._pieces[max(0, first - 1) : last] if stop > start}
+        return "reversed" in names or (names <= INLINE and super().turned(start, end))
 
     def readings(self) -> Iterator[tuple[str, str]]:
         """The decoded pieces, each with the name of its encoding."""

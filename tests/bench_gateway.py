@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,19 +248,6 @@ def memory(bench: Bench) -> Iterator[Row]:
 # -- the filter alone ------------------------------------------------------------------------------------------------
 
 
-def cpu_ms(work: Callable[[], Any], times: int) -> list[float]:
-    """Milliseconds of this thread's processor time, each call."""
-    work()
-    gc.collect()
-    return [_cpu_ms(work) for _ in range(times)]
-
-
-def _cpu_ms(work: Callable[[], Any]) -> float:
-    begin = time.thread_time_ns()
-    work()
-    return (time.thread_time_ns() - begin) / 1e6
-
-
 def false_positives(_: Bench) -> Iterator[Row]:
     """What is found where there is nothing to find: 4,500 pieces of this machine's documentation and code."""
     import false_positives as corpus
@@ -309,13 +295,15 @@ def filter_speed(_: Bench) -> Iterator[Row]:
     filtered = _filter()
     p99 = 0.0
     for size, target in ((4 << 10, "≤ 0.40 ms"), (64 << 10, "≤ 1.5 ms")):
-        spent = list(zip(*(_round(filtered, _bodies(size)) for _ in range(FILTER_ROUNDS)), strict=True))
+        spent = _rounds(filtered, _bodies(size))
         bodies, runs = [statistics.median(s) for s in spent], [ms for s in spent for ms in s]
         p99 = quantile(bodies, 0.99)
         yield f"filter, {size >> 10} KiB, p99 of {len(bodies)} bodies", f"{p99:.2f} ms", (
             f"p50 {quantile(bodies, 0.5):.2f} ms; p99 of all {len(runs):,} runs {quantile(runs, 0.99):.2f} ms"
         ), target  # fmt: skip
-    worst = {n: statistics.median(cpu_ms(partial(filtered, _chat([t])), 5)) for n, t in worst_texts().items()}
+    texts = worst_texts()
+    spent = _rounds(filtered, [_chat([text]) for text in texts.values()])
+    worst = dict(zip(texts, map(statistics.median, spent), strict=True))
     name = max(worst, key=lambda n: worst[n])
     slow = ", ".join(n for n, ms in worst.items() if ms > 5 * p99)
     yield f"filter, worst of {len(worst)} hostile texts of 64 KiB: {name}", f"{worst[name]:.1f} ms", (
@@ -326,11 +314,17 @@ def filter_speed(_: Bench) -> Iterator[Row]:
 FILTER_ROUNDS = 11
 
 
-def _round(filtered: Callable[[bytes], str], bodies: Sequence[bytes]) -> list[float]:
-    """Milliseconds that each of them takes, one after the other, as they come to a gateway."""
-    gc.collect()
-    filtered(bodies[-1])
-    return [_cpu_ms(partial(filtered, body)) for body in bodies]
+def _rounds(filtered: Callable[[bytes], str], bodies: Sequence[bytes]) -> list[list[float]]:
+    """Milliseconds that each of them takes in each round, one body after the other as they come to a gateway."""
+    spent: list[list[float]] = [[] for _ in bodies]
+    for _ in range(FILTER_ROUNDS):
+        gc.collect()
+        filtered(bodies[-1])
+        for body, took in zip(bodies, spent, strict=True):
+            begin = time.thread_time_ns()
+            filtered(body)
+            took.append((time.thread_time_ns() - begin) / 1e6)
+    return spent
 
 
 def _filter() -> Callable[[bytes], str]:

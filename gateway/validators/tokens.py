@@ -15,9 +15,9 @@ from gateway.validators.checksums import crc32_tail
 
 _PLACEHOLDER = re.compile(
     r"(?i)example|placeholder|change_?me|(?<![a-z])(?:your|dummy|fake)|(?<![a-z0-9])my[_-]"
-    r"|xxxx|1234567|abcdef|\*{3}|\.\.\.|<|\$\{|\{\{|redacted|os\.environ|process\.env"
+    r"|xxxx|1234567|abcdef|\*{3}|\.\.\.|<|\$\{|\{\{|redacted|^(?:os\.environ|process\.env)[./\[]"
 )
-_IN_BRACES = re.compile(r"[\[{(]+[A-Za-z_]+[\])}]")
+_IN_BRACES = re.compile(r"[\[{(]+[A-Za-z_]+[\])}]+")
 _STAND_INS = frozenset(
     ("password", "passwd", "pass", "pwd", "pw", "mypassword", "mypass", "secret", "token", "user", "username", "admin")
 ) | {"root", "guest", "test", "changeit"}
@@ -139,7 +139,7 @@ def assigned_token(value: str) -> int:
 
 def url_password(value: str) -> int:
     """The password in `scheme://user:password@`; no stand-in, and not just letters that say what should stand there."""
-    stand_in = _PLACEHOLDER.search(value) or _IN_BRACES.match(value) or value.lower() in _STAND_INS
+    stand_in = _PLACEHOLDER.search(value) or _IN_BRACES.fullmatch(value) or value.lower() in _STAND_INS
     return 0 if stand_in or (value.isalpha() and _NAMES_ITSELF.search(value)) else len(value)
 
 

@@ -7,6 +7,7 @@ import importlib
 import random
 import sys
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from worst_texts import worst_texts
 
 ALL = load_patterns()
 FAST, PLAIN = Engine(ALL, HyperscanMatcher), Engine(ALL, ReMatcher)
+SPOKEN = Engine((*ALL, *load_patterns(INSTRUCTIONS)))
 KEY = "AKIA" + "QYLPMN5HHHFPZAM2"
 ANTHROPIC = "sk-ant-" + "api03-a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2"
 CARD = "4111 1111 1111 1111"
@@ -216,6 +218,10 @@ LISTS = {
     "nucleotides": lambda rng: ["".join(rng.choices("ACGT", k=60_000))],
     "amino acids": lambda rng: ["".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=60)) for _ in range(1_000)],
     "bytes": lambda rng: [base64.encodebytes(rng.randbytes(45_000)).decode()],
+    "control characters": lambda rng: ["".join(rng.choice("ab \n") + "\x01" for _ in range(9_000))],
+    "records beside a disguised word": lambda rng: [
+        f'{{"id":"{uuid.UUID(int=rng.getrandbits(128))}","name":"p@ssword reset"}}' for _ in range(700)
+    ],
     "coloured lines": lambda rng: [f"\x1b[3{n % 8}mline {n} of a log\x1b[0m" for n in range(2_000)],
 }
 
@@ -224,8 +230,24 @@ LISTS = {
 def test_long_lists_that_tools_return_are_read_to_their_end(name):
     text = "\n".join(LISTS[name](random.Random(name)))
     assert len(text) < 1 << 16
-    hits = FAST.scan(f"{text}\n{KEY}")
+    hits = SPOKEN.scan(f"{text}\n{KEY}")
     assert "aws_access_key_id" in {h.pattern.id for h in hits}
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "view"),
+    [
+        ("p4ssword: Tr0ub4dor&3xyz", "generic_secret_kv", "leet"),
+        ("P@ssword=horse0.battery1.staple5", "generic_secret_kv", "leet"),
+        ("mysql://root:[abc]k9Lm2Qp7Zs4W@10.0.0.5/db", "basic_auth_url", "raw"),
+        ("DB_PASSWORD=k9Lm2Qp7Zs4W.process.env", "generic_secret_kv", "raw"),
+        (f"{CARD} 123", "payment_card", "raw"),
+        (f"{CARD.replace(' ', '-')}-123", "payment_card", "raw"),
+    ],
+)
+def test_what_looks_like_a_stand_in_or_a_longer_number_is_found(text, pattern, view):
+    assert [(h.pattern.id, h.view) for h in FAST.scan(text)] == [(pattern, view)]
+    assert FAST.scan(text) == PLAIN.scan(text)
 
 
 def test_what_is_turned_is_not_turned_again():
@@ -235,6 +257,9 @@ def test_what_is_turned_is_not_turned_again():
     turned = DISGUISES["base64"](DISGUISES["reversed"](KEY))
     assert "aws_access_key_id" in {h.pattern.id for h in FAST.scan(f"{text} {DISGUISES['reversed'](KEY)} {turned} .")}
     assert [h.view for h in FAST.scan(f"{text} {turned} .")] == ["base64+reversed"]
+    decoy = ("ghp_" + "a" * 36)[::-1]
+    around = base64.b64encode(f"see {KEY[::-1]} ok".encode()).decode()
+    assert [h.view for h in FAST.scan(f"{decoy},{around[::-1]}")] == ["reversed+base64+reversed"]
 
 
 def test_more_layers_than_are_taken_off_are_refused():
