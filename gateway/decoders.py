@@ -430,7 +430,7 @@ def _leet(text: str, ends: Sequence[int]) -> Iterator[Piece]:
 
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")
 _BITS = re.compile("[\u2062\u2064]{64,}|[\u200b\u200c]{64,}|[\u200c\u200d]{64,}")
-_OVERRIDE = re.compile("\u202e([^\u202c\n]*)[\u202c\n]?")
+_OVERRIDE = re.compile("\u202e([^\u202c\n\0]*)[\u202c\n]?")
 _FEWEST = 8
 """Invisible signs in a row that may say something."""
 

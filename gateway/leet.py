@@ -19,8 +19,10 @@ WORDS = (
     *("credentials", "password", "conversation", "mention", "inform", "system"),
 )
 """Words of the phrases that are rare enough in this spelling to begin a closer look."""
-_APART = (*" \t\r\n,\0", "")
+_SPACE = (*" \t\r\n,\0", "")
 """What stands between words, or nothing."""
+_SIGN = (*_SPACE, *".;:!?()[]{}<>'`", '"')
+"""What stands on one side of the first or the last of several words."""
 _AROUND = 200
 """Characters on each side of such a word that are read with it."""
 
@@ -69,12 +71,13 @@ def plain_word(word: str, listed: bool = False) -> str:
 def words_around(text: str, ends: Sequence[int]) -> Iterator[tuple[int, int, str]]:
     """(start, end, reading) of each such word near a place where one of `WORDS` was found, in order.
 
-    Others than those of the phrases only where they stand alone, as between two of those; elsewhere they are values.
+    Others than those of the phrases only where they stand alone, as words do; elsewhere they may be parts of values.
     """
     stops = [n for n, end in enumerate(ends) if n + 1 == len(ends) or ends[n + 1] - end > 2 * _AROUND]
     for first, last in zip([0, *(n + 1 for n in stops)], stops, strict=False):
         for found in _MIXED.finditer(text, max(0, ends[first] - _AROUND), ends[last] + _AROUND):
             start, end = found.span()
-            alone = text[max(0, start - 1) : start] in _APART and text[end : end + 1] in _APART
+            before, after = text[max(0, start - 1) : start], text[end : end + 1]
+            alone = (before in _SPACE and after in _SIGN) or (before in _SIGN and after in _SPACE)
             if (reading := plain_word(found[0], listed=not alone)) != found[0]:
                 yield start, end, reading

@@ -125,6 +125,7 @@ class DecodedView(View):
         """(where it begins in the parent, the piece or None for text as it was)."""
         self._pieces: list[tuple[int, int, str]] = []
         self._length = 0
+        self._above = parent.text
         parts: list[str] = []
         for pieces in groups:
             for window in _windows(pieces):
@@ -162,7 +163,19 @@ class DecodedView(View):
         origin, piece = self._segments[first]
         begin = origin if piece else origin + start - self._begins[first]
         origin, piece = self._segments[last]
-        return begin, piece.end if piece else origin + end - self._begins[last]
+        stop = piece.end if piece else origin + end - self._begins[last]
+        if stop <= begin:
+            # Over the end of a window, behind which may stand what lies before it in the parent.
+            within = range(first, last + 1)
+            begin = min(begin, *(self._segments[n][0] for n in within))
+            stop = max(stop, *(self._stop(n) for n in within))
+        return begin, min(stop, len(self._above))
+
+    def _stop(self, n: int) -> int:
+        """Where a segment ends in the parent."""
+        origin, piece = self._segments[n]
+        after = self._begins[n + 1] if n + 1 < len(self._begins) else self._length
+        return piece.end if piece else origin + after - self._begins[n]
 
     def plain(self, value: str, at: int, text: str, match_start: int, start: int, end: int) -> tuple[int, int, int]:
         first = bisect_right(self._begins, at) - 1

@@ -15,9 +15,9 @@ from gateway.validators.checksums import crc32_tail
 
 _PLACEHOLDER = re.compile(
     r"(?i)example|placeholder|change_?me|(?<![a-z])(?:your|dummy|fake)|(?<![a-z0-9])my[_-]"
-    r"|xxxx|1234567|abcdef|\*{3}|\.\.\.|<|\$\{|\{\{|redacted|^(?:os\.environ|process\.env)[./\[]"
+    r"|xxxx|1234567|abcdef|\*{3}|\.\.\.|<|\$\{|\{\{|redacted|^(?:os\.environ|process\.env)[./](?-i:[A-Z][A-Z0-9_]+)$"
 )
-_IN_BRACES = re.compile(r"[\[{(]+[A-Za-z_]+[\])}]+")
+_IN_BRACES = re.compile(r"\[+[A-Za-z_]+\]+|\{+[A-Za-z_]+\}+|\(+[A-Za-z_]+\)+")
 _STAND_INS = frozenset(
     ("password", "passwd", "pass", "pwd", "pw", "mypassword", "mypass", "secret", "token", "user", "username", "admin")
 ) | {"root", "guest", "test", "changeit"}
@@ -139,8 +139,9 @@ def assigned_token(value: str) -> int:
 
 def url_password(value: str) -> int:
     """The password in `scheme://user:password@`; no stand-in, and not just letters that say what should stand there."""
-    stand_in = _PLACEHOLDER.search(value) or _IN_BRACES.fullmatch(value) or value.lower() in _STAND_INS
-    return 0 if stand_in or (value.isalpha() and _NAMES_ITSELF.search(value)) else len(value)
+    stand_in = _PLACEHOLDER.search(value) or value.lower() in _STAND_INS
+    word = value.isalpha() or _IN_BRACES.fullmatch(value)
+    return 0 if stand_in or (word and _NAMES_ITSELF.search(value)) else len(value)
 
 
 def _base64(value: str) -> bytes | None:

@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,20 @@ def test_halves_of_characters_are_read_like_any_other_text(fragments):
         assert engine.scan(f"{''.join(fragments)} {KEY}")
 
 
+SELECTED = "".join(chr(0xE0100 + ord(c) - 16) for c in "AccessKey=5CmrPRI5UeAK3Bk=h")
+PARTS = [SELECTED, "\u202e", "\u202c", "\n", KEY, "%41" * 140, "\x01a" * 150, "\u2062\u2064" * 40, " ", "é", "&#65;"]
+
+
+@settings(max_examples=300, deadline=None)
+@example(["\n", "\u202e", SELECTED, "\u202e"])
+@given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=8))
+def test_a_hit_lies_in_the_text_whatever_was_decoded_over_whatever_else(parts):
+    text = "".join(parts)
+    with suppress(Unreadable):  # too deep
+        for hit in FAST.scan(text):
+            assert 0 <= hit.match_start <= hit.start < hit.end <= len(text)
+
+
 LISTS = {
     "times in milliseconds": lambda rng: [f'{{"t": {1_732_600_000_000 + 60_000 * n}}}' for n in range(2_400)],
     "ids of 19 digits": lambda rng: [str(1_200_000_000_000_000_000 + rng.getrandbits(58)) for _ in range(3_000)],
@@ -241,6 +256,9 @@ def test_long_lists_that_tools_return_are_read_to_their_end(name):
         ("P@ssword=horse0.battery1.staple5", "generic_secret_kv", "leet"),
         ("mysql://root:[abc]k9Lm2Qp7Zs4W@10.0.0.5/db", "basic_auth_url", "raw"),
         ("DB_PASSWORD=k9Lm2Qp7Zs4W.process.env", "generic_secret_kv", "raw"),
+        ("12:secret:k9Lm2Qp7Zs4W", "generic_secret_kv", "raw"),
+        ("password: os.environ/k9Lm2Qp7Zs4W", "generic_secret_kv", "raw"),
+        ("https://u:[hunter]@h.example", "basic_auth_url", "raw"),
         (f"{CARD} 123", "payment_card", "raw"),
         (f"{CARD.replace(' ', '-')}-123", "payment_card", "raw"),
     ],
@@ -453,6 +471,12 @@ def test_a_look_at_all_words_at_once_misses_no_place_where_a_phrase_may_begin(te
 @pytest.mark.parametrize("text", [b"", b"abandon", b"the seed is a phrase of words", b"zoo " * 11, b"\xffzoo " * 11])
 def test_a_look_at_all_words_at_once_wants_twelve_of_the_list(text):
     assert listed_stretches(b"\0" * 8 + text + b"\0" * 8) == []
+
+
+@pytest.mark.parametrize("around", ["{}", "({}", '{{"v": "{}"}}', "Words: {}."])
+def test_a_phrase_with_signs_for_letters_is_found_next_to_punctuation(around):
+    phrase = "l1v3 r3v34l r0m4nc3 wr3ck p1nk br00m w1nk 4v3r4g3 $34$0n phy$1c4l $cr33n 74rg37"
+    assert "bip39_seed_phrase" in {h.pattern.id for h in SPOKEN.scan(around.format(phrase))}
 
 
 def test_the_places_of_all_scans_of_a_text_count_together():
