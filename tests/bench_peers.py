@@ -127,7 +127,7 @@ def nginx(peers: Peers, core: int, home: Path, location: str, name: str) -> Iter
     """nginx with one worker and one `location`; the port."""
     program, env = peers.nginx()
     port = free_port()
-    folder = home / name
+    folder = home / f"{name}-{port}"
     folder.mkdir()
     temporary = "".join(f"{n}_temp_path {folder}/{n};" for n in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(
