@@ -39,7 +39,7 @@ class _Apart(NamedTuple):
     within: str = ""
     """What each match of a trigger holds, if that is faster to find."""
     once: bool = False
-    """Whether the first match says it all."""
+    """Whether the first match says it all: what was decoded from bytes may be full of them."""
 
 
 _APART = (
@@ -48,7 +48,7 @@ _APART = (
     _Apart(("spaced",)),
     _Apart(("control",), once=True),
 )
-"""These have so many ways to begin that they slow down the triggers of others."""
+"""Most of these have so many ways to begin that they slow down the triggers of others."""
 _ONCE = frozenset(n for n, d in enumerate(DECODERS) for group in _APART if group.once and d.name in group.names)
 _PAD = bytes(MARGIN)
 _LONG = 16_384
