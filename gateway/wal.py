@@ -210,9 +210,7 @@ class Wal:
 
         `now` (UTC) stamps them, `monotonic` (seconds) ages the segment. Raises OSError.
         """
-        if self._fd is None:
-            self._open(monotonic)
-        assert self._fd is not None  # noqa: S101 - narrows the type; _open sets it or raises
+        fd = self._open(monotonic) if self._fd is None else self._fd
         prev, seq = self.head, self._seq
         frames: list[bytes] = []
         for event in events:
@@ -232,23 +230,22 @@ class Wal:
             body = b'%b,"hash":"%b"}' % (body[:-1], prev.encode())
             frames += (_HEAD.pack(len(body), zlib.crc32(body)), body)
             seq += 1
-        self._write(b"".join(frames))
+        self._write(fd, b"".join(frames))
         self.head, self._seq = prev, seq
         if self._size >= self._roll_bytes:
             self.roll()
 
-    def _write(self, raw: bytes) -> None:
-        assert self._fd is not None  # noqa: S101 - narrows the type; only append calls this
+    def _write(self, fd: int, raw: bytes) -> None:
         view = memoryview(raw)
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                view = view[os.write(fd, view) :]
         except OSError:
-            os.ftruncate(self._fd, self._size)
+            os.ftruncate(fd, self._size)
             raise
         self._size += len(raw)
 
-    def _open(self, monotonic: float) -> None:
+    def _open(self, monotonic: float) -> int:
         path = self._spool / f"{self._stem}-{self.segment_no + 1:010d}.open"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
@@ -259,6 +256,7 @@ class Wal:
             raise
         self._fd, self._path, self._size, self._opened_at = fd, path, len(MAGIC), monotonic
         self.segment_no += 1
+        return fd
 
     def due(self, monotonic: float) -> bool:
         """Whether the open segment is old enough to be closed."""
