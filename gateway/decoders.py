@@ -40,6 +40,8 @@ GAP = r" \t\n.,:;|/*~+_\x2d\x80-\xff"
 
 INLINE = frozenset({"percent", "entity", "escape", "quoted_printable", "utf7", "control"})
 """Encodings of single characters, which join those around them to a word."""
+REVERSED = "reversed"
+"""Written from the end to the beginning."""
 
 
 class Unreadable(Exception):  # noqa: N818 - a finding about the text, not an error
@@ -64,6 +66,10 @@ class Decoder:
     """Expressions over bytes, without look-arounds."""
     read: Callable[[str, Sequence[int]], Iterator[Piece]]
     """The pieces of a text, given where matches of the triggers end in it, in order."""
+    within: str = ""
+    """What each match of a trigger holds, if that is faster to find."""
+    once: bool = False
+    """Whether the first match says it all; a text that was decoded from bytes may be full of them."""
 
 
 def run_start(items: Sequence[str], times: int) -> str:
@@ -460,7 +466,7 @@ _B64_SET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _CODE = "(?:4[5-9]|5[0-7]|6[5-9]|[78][0-9]|9[0579]|98|1[01][0-9]|12[0-2])"
 """A letter, digit, hyphen, full stop or underscore."""
 _NO_CODE = r"(?:[^0-9,; ] ?|[^0-9][0-2]?[0-9][,; ]{1,2}|(?:1[3-9]|[2-9][0-9]|[0-9]{3})[0-9][,; ]{1,2})"
-CODES_LISTED = f"{_CODE}(?:[,; ] ?{_CODE}){{11}}"
+_CODES_LISTED = f"{_CODE}(?:[,; ] ?{_CODE}){{11}}"
 """Found faster than where such a list begins, since it begins with a digit."""
 
 DECODERS = (
@@ -475,7 +481,7 @@ DECODERS = (
         (run_start(("0", "xX", "2-7", _HEX, ", "), 6), run_start(("0", "xX", "2-7", _HEX, ",", " "), 5)),
         _hex_listed,
     ),
-    Decoder("codes", (_NO_CODE + CODES_LISTED,), _codes),
+    Decoder("codes", (_NO_CODE + _CODES_LISTED,), _codes, within=_CODES_LISTED),
     Decoder("quoted_printable", (run_start(("=", "2-7", _HEX), 3), f"[{ALNUM}]=\r?\n[{ALNUM}]"), _quoted_printable),
     Decoder(
         "utf7",
@@ -493,6 +499,6 @@ DECODERS = (
         _spaced,
     ),
     Decoder("leet", tuple(spellings(word) for word in WORDS), _leet),
-    Decoder("control", (r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]",), _control),
+    Decoder("control", (r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]",), _control, once=True),
 )  # fmt: skip
 """All whose triggers hyperscan finds; `unescape` and `hidden` look for themselves."""

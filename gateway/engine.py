@@ -12,7 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from gateway.decoders import DECODERS, INLINE, Piece, Unreadable, hidden, unescape
+from gateway.decoders import DECODERS, INLINE, REVERSED, Piece, Unreadable, hidden, unescape
 from gateway.matchers import BACKWARDS, Bytes, Candidate, HyperscanMatcher, Matcher, ReMatcher, hyperscan
 from gateway.normalize import Skeleton, code_points, one_byte_each, skeleton
 from gateway.pattern_files import Pattern
@@ -84,7 +84,7 @@ def _reversed(text: str, ends: Sequence[int]) -> Iterator[Piece]:
         start = last + 1 - len(before[-1])
         found = _WORD.match(text, last, last + _REVERSED)
         done = found.end() if found else end
-        yield Piece(start, done, text[start:done][::-1], "reversed")
+        yield Piece(start, done, text[start:done][::-1], REVERSED)
 
 
 class Engine:
@@ -163,10 +163,7 @@ class Engine:
         groups = [self._kept(unescape(text), view, budget)]
         for number, ends in places.items():
             read = _reversed if number == BACKWARDS else DECODERS[number].read
-            pieces = read(text, ends)
-            if read is _reversed:  # turned a second time it would be what it was, and so on
-                pieces = (piece for piece in pieces if not view.turned(piece.start, piece.end))
-            groups.append(self._kept(pieces, view, budget))
+            groups.append(self._kept(read(text, ends), view, budget))
         return [g for g in groups if g]
 
     def _kept(self, pieces: Iterable[Piece], view: View, budget: _Budget) -> list[Piece]:
@@ -175,6 +172,8 @@ class Engine:
         for piece in pieces:
             budget.spend("pieces")
             budget.spend("decoded", len(piece.text))
+            if piece.name == REVERSED and view.turned(piece.start, piece.end):
+                continue  # a second time it would be what it was, and so on
             if view.new(piece.start, piece.end, 0) and piece.text != text[piece.start : piece.end]:
                 if piece.name not in INLINE:
                     # A whole value of its own, whatever it stands next to.

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
-from gateway.decoders import CODES_LISTED, DECODERS, Unreadable
+from gateway.decoders import DECODERS, Unreadable
 from gateway.normalize import Skeleton
 from gateway.pattern_files import Pattern
 from gateway.triggers import MARGIN, Trigger, triggers
@@ -31,25 +31,8 @@ BACKWARDS = -1
 _Owner = tuple[int, int, int]
 """(number of a pattern, nearest, farthest), see `Trigger`."""
 
-
-class _Apart(NamedTuple):
-    """Decoders whose triggers are looked for in a pass of their own."""
-
-    names: tuple[str, ...]
-    within: str = ""
-    """What each match of a trigger holds, if that is faster to find."""
-    once: bool = False
-    """Whether the first match says it all: what was decoded from bytes may be full of them."""
-
-
-_APART = (
-    _Apart(("base64", "base32", "hex")),
-    _Apart(("codes",), within=CODES_LISTED),
-    _Apart(("spaced",)),
-    _Apart(("control",), once=True),
-)
-"""Most of these have so many ways to begin that they slow down the triggers of others."""
-_ONCE = frozenset(n for n, d in enumerate(DECODERS) for group in _APART if group.once and d.name in group.names)
+_APART = (("base64", "base32", "hex"), ("codes",), ("spaced",), ("control",))
+"""Decoders whose triggers have so many ways to begin that they slow down those of others, but not each other's."""
 _PAD = bytes(MARGIN)
 _LONG = 16_384
 """Bytes from which on patterns that have `STARTS` are looked for in the whole text at once."""
@@ -130,7 +113,6 @@ class HyperscanMatcher:
     effort = 1
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
-        self._narrowed = frozenset(n for n, pattern in enumerate(patterns) if pattern.validate in STARTS)
         self._patterns = _groups(patterns)
         self._encodings = _encodings(patterns)
 
@@ -151,12 +133,12 @@ class HyperscanMatcher:
         # All scans before anything is made of what they find, since any of them may find too much.
         plain = self._scanned(data.plain, most)
         if data.direct is not None:
-            for events, owners in self._scanned(data.direct, most):
-                self._collect([(data.place(end), e) for end, e in events], owners, direct)
+            for events, group in self._scanned(data.direct, most):
+                _collect([(data.place(end), e) for end, e in events], group, direct)
             for first, last, number in self._stretches(data.direct):
                 direct.append((data.place(first + 1) - 1, data.place(last + 1) - 1, number))
-        for events, owners in plain:
-            self._collect([(end - MARGIN, e) for end, e in events], owners, found)
+        for events, group in plain:
+            _collect([(end - MARGIN, e) for end, e in events], group, found)
         found += [(first - MARGIN, last - MARGIN, number) for first, last, number in self._stretches(data.plain)]
         found.sort()
         if data.direct is None:
@@ -164,37 +146,36 @@ class HyperscanMatcher:
         # What is far from the pieces is the same in both readings.
         return found, sorted(direct if data.whole else {*direct, *found})
 
-    def _scanned(self, data: bytes, most: int) -> list[tuple[list[tuple[int, int]], list[list[_Owner]]]]:
-        """The events of each database that has some, with the owners of its expressions."""
+    def _scanned(self, data: bytes, most: int) -> list[tuple[list[tuple[int, int]], _Group]]:
+        """The events of each group that has some."""
         found = []
-        for database, owners, anywhere in self._patterns:
-            if (anywhere is None or len(data) < _LONG) and (events := database.scan(data, most)):
+        for group in self._patterns:
+            if (group.anywhere is None or len(data) < _LONG) and (events := group.database.scan(data, most)):
                 most -= len(events)
-                found.append((events, owners))
+                found.append((events, group))
         return found
 
     def _stretches(self, data: bytes) -> Iterator[Candidate]:
         """In a long text, what `_scanned` leaves out."""
-        for _, owners, anywhere in self._patterns if len(data) >= _LONG else ():
-            if anywhere is not None:
-                numbers = {number for owned in owners for number, _, _ in owned}
+        for group in self._patterns if len(data) >= _LONG else ():
+            if group.anywhere is not None:
+                numbers = {number for number, _, _ in group.owned}
                 # From the word before on, which may be one in the other reading of the text.
-                for first, last in anywhere(data):
+                for first, last in group.anywhere(data):
                     yield from ((max(MARGIN, first - _WORD), last, number) for number in numbers)
 
-    def _collect(
-        self, events: Sequence[tuple[int, int]], owners: Sequence[Sequence[_Owner]], found: list[Candidate]
-    ) -> None:
-        """Add a candidate for every pattern that owns the expression of an event."""
-        if len(owners) == 1 and self._narrowed.issuperset(number for number, _, _ in owners[0]):
-            # Found at nearly every word, and looked at as a whole.
-            reach = min(farthest - nearest for _, nearest, farthest in owners[0])
-            for start, end in _runs([at for at, _ in events], reach + 1):
-                found += [(max(0, start - farthest), end - nearest, n) for n, nearest, farthest in owners[0]]
-            return
-        for at, expression in events:
-            for number, nearest, farthest in owners[expression]:
-                found.append((at - farthest if at > farthest else 0, at - nearest, number))
+
+def _collect(events: Sequence[tuple[int, int]], group: _Group, found: list[Candidate]) -> None:
+    """Add a candidate for every pattern that owns the expression of an event."""
+    if group.anywhere is not None:
+        # Found at nearly every word, and looked at as a whole.
+        reach = min(farthest - nearest for _, nearest, farthest in group.owned)
+        for start, end in _runs([at for at, _ in events], reach + 1):
+            found += [(max(0, start - farthest), end - nearest, n) for n, nearest, farthest in group.owned]
+        return
+    for at, expression in events:
+        for number, nearest, farthest in group.owners[expression]:
+            found.append((at - farthest if at > farthest else 0, at - nearest, number))
 
 
 def _runs(places: Sequence[int], gap: int) -> Iterator[tuple[int, int]]:
@@ -216,6 +197,11 @@ class _Group(NamedTuple):
     """Of each of its expressions."""
     anywhere: Callable[[bytes], list[tuple[int, int]]] | None = None
     """What is faster in long texts; see `Starts`."""
+
+    @property
+    def owned(self) -> list[_Owner]:
+        """Of all of them."""
+        return [owner for owners in self.owners for owner in owners]
 
 
 def _groups(patterns: Sequence[Pattern]) -> list[_Group]:
@@ -243,25 +229,28 @@ def _groups(patterns: Sequence[Pattern]) -> list[_Group]:
 
 def _encodings(patterns: Sequence[Pattern]) -> list[tuple[_Database, list[int]]]:
     """Databases of the decoders' triggers, with the number of the decoder for each expression."""
-    apart = {name for group in _APART for name in group.names}
+    apart = {name for names in _APART for name in names}
     common = [(n, e) for n, decoder in enumerate(DECODERS) if decoder.name not in apart for e in decoder.triggers]
     common += [(BACKWARDS, e) for e in _backwards(patterns)]
     databases = [(_Database(tuple(e for _, e in common)), [n for n, _ in common])]
-    for names, within, once in _APART:
-        own = [(n, e) for n, decoder in enumerate(DECODERS) if decoder.name in names for e in decoder.triggers]
-        databases.append((_Database(tuple(e for _, e in own), within, once), [n for n, _ in own]))
+    for names in _APART:
+        own = [(n, decoder) for n, decoder in enumerate(DECODERS) if decoder.name in names]
+        expressions = [(n, e) for n, decoder in own for e in decoder.triggers]
+        within, once = tuple(decoder.within for _, decoder in own), all(decoder.once for _, decoder in own)
+        database = _Database(tuple(e for _, e in expressions), within if all(within) else (), once)
+        databases.append((database, [n for n, _ in expressions]))
     return databases
 
 
 class _Database:
     """Expressions in the form that hyperscan runs, with its working memory for each thread."""
 
-    def __init__(self, expressions: tuple[str, ...], within: str = "", once: bool = False) -> None:
-        """`within`: an expression that is tried first, because without a match of it there is none of the others.
+    def __init__(self, expressions: tuple[str, ...], within: tuple[str, ...] = (), once: bool = False) -> None:
+        """`within`: expressions that are tried first, because without a match of them there is none of the others.
         `once`: only the first match of each is asked for.
         """
         self._database = _compile(expressions, once)
-        self._within = _Database((within,)) if within else None
+        self._within = _Database(within) if within else None
         self._threads = threading.local()
 
     def scan(self, data: bytes, most: int) -> list[tuple[int, int]]:
@@ -338,7 +327,7 @@ class ReMatcher:
                     # Hyperscan reports every end of a match, not only the one that is preferred.
                     if shortest == longest or expression.fullmatch(data.plain, at, end):
                         ends.setdefault(number, set()).add(end - MARGIN)
-                if number in _ONCE:
+                if number != BACKWARDS and DECODERS[number].once:
                     break
         if sum(map(len, ends.values())) > most:
             raise Unreadable

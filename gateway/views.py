@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from gateway.decoders import INLINE, Piece
+from gateway.decoders import INLINE, REVERSED, Piece
 from gateway.normalize import OTHER, Skeleton
 from gateway.pattern_files import Pattern
 
@@ -125,7 +125,6 @@ class DecodedView(View):
         """(where it begins in the parent, the piece or None for text as it was)."""
         self._pieces: list[tuple[int, int, str]] = []
         self._length = 0
-        self._above = parent.text
         parts: list[str] = []
         for pieces in groups:
             for window in _windows(pieces):
@@ -152,7 +151,7 @@ class DecodedView(View):
         first, last = bisect_left(self._pieces, (start, 0, "")), bisect_left(self._pieces, (end, 0, ""))
         # The one before may reach into it.
         names = {name for _, stop, name in self._pieces[max(0, first - 1) : last] if stop > start}
-        return "reversed" in names or (names <= INLINE and super().turned(start, end))
+        return REVERSED in names or (names <= INLINE and super().turned(start, end))
 
     def readings(self) -> Iterator[tuple[str, str]]:
         """The decoded pieces, each with the name of its encoding."""
@@ -169,7 +168,7 @@ class DecodedView(View):
             within = range(first, last + 1)
             begin = min(begin, *(self._segments[n][0] for n in within))
             stop = max(stop, *(self._stop(n) for n in within))
-        return begin, min(stop, len(self._above))
+        return begin, stop if self.parent is None else min(stop, len(self.parent.text))
 
     def _stop(self, n: int) -> int:
         """Where a segment ends in the parent."""

@@ -219,9 +219,13 @@ PARTS = [SELECTED, "\u202e", "\u202c", "\n", KEY, "%41" * 140, "\x01a" * 150, "\
 @given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=8))
 def test_a_hit_lies_in_the_text_whatever_was_decoded_over_whatever_else(parts):
     text = "".join(parts)
-    with suppress(Unreadable):  # too deep
+    with suppress(Unreadable):  # some are too deep
         for hit in FAST.scan(text):
             assert 0 <= hit.match_start <= hit.start < hit.end <= len(text)
+
+
+def test_what_is_shown_backwards_and_invisible_is_found_where_it_stands():
+    assert [(h.start, h.end, h.view) for h in FAST.scan(f"\n\u202e{SELECTED}\u202e")] == [(1, 30, "invisible")]
 
 
 LISTS = {
