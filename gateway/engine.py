@@ -142,7 +142,7 @@ class Engine:
             children.append(DecodedView(source, groups))
         for child in children:
             if depth == MAX_DEPTH:
-                if any(name != "control" and text.isascii() and text.isprintable() for name, text in child.readings()):
+                if child.readable():
                     raise Unreadable
                 continue  # chance finds in what was decoded from something else
             budget.spend("decoded", len(child.text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ VIEWS = (
 decoded."""
 CONTEXT = 512
 """Characters on each side of a decoded piece that are scanned with it, for the keyword before or the rest after."""
+_ASCII, _VALUE = re.compile("[ -~]+"), re.compile("[ -~]{8}")
 NEAR = 2
 """Characters from a decoded piece at which a hit still owes something to it: what look-arounds span."""
 
@@ -153,9 +155,14 @@ class DecodedView(View):
         names = {name for _, stop, name in self._pieces[max(0, first - 1) : last] if stop > start}
         return REVERSED in names or (names <= INLINE and super().turned(start, end))
 
-    def readings(self) -> Iterator[tuple[str, str]]:
-        """The decoded pieces, each with the name of its encoding."""
-        return ((name, self.text[start:end]) for start, end, name in self._pieces if end > start)
+    def readable(self) -> bool:
+        """Whether a decoded piece is ASCII text, and with what is around it as long as a value."""
+        return any(
+            name != "control"
+            and _ASCII.fullmatch(self.text, start, end) is not None
+            and _VALUE.search(self.text, max(0, start - 7), end + 7) is not None
+            for start, end, name in self._pieces
+        )
 
     def back(self, start: int, end: int) -> tuple[int, int]:
         first, last = bisect_right(self._begins, start) - 1, bisect_right(self._begins, end - 1) - 1

@@ -234,6 +234,7 @@ LISTS = {
     "numbers of 16 digits": lambda rng: [str(rng.randrange(10**15, 10**16)) for _ in range(3_800)],
     "addresses": lambda rng: [f"{n},user{n}@example.com,{rng.random():.2f}" for n in range(1_900)],
     "telephone numbers": lambda rng: [f"user{n},+49 30 {rng.randrange(10**7):07}" for n in range(1_900)],
+    "numbers from 10 to 99": lambda rng: [",".join(str(rng.randrange(10, 100)) for _ in range(21_000))],
     "nucleotides": lambda rng: ["".join(rng.choices("ACGT", k=60_000))],
     "amino acids": lambda rng: ["".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=60)) for _ in range(1_000)],
     "bytes": lambda rng: [base64.encodebytes(rng.randbytes(45_000)).decode()],
@@ -284,12 +285,18 @@ def test_what_is_turned_is_not_turned_again():
     assert [h.view for h in FAST.scan(f"{decoy},{around[::-1]}")] == ["reversed+base64+reversed"]
 
 
-def test_more_layers_than_are_taken_off_are_refused():
+@pytest.mark.parametrize("name", ["base64", "base32", "hex", "percent", "entities", "escapes"])
+def test_more_layers_than_are_taken_off_are_refused(name):
     text = KEY
     for _ in range(4):
-        text = DISGUISES["base64"](text)
+        text = DISGUISES[name](text)
     with pytest.raises(Unreadable):
         FAST.scan(text)
+
+
+def test_so_are_those_around_a_single_character():
+    with pytest.raises(Unreadable):
+        FAST.scan(KEY.replace("K", "%2525254B"))
 
 
 WORST = {
